@@ -1,0 +1,61 @@
+# Two commands are enough to begin with: `make serve` and `make test`. `make help` lists the others.
+
+PYTHON ?= python3
+VENV   ?= .venv
+CONFIG ?=
+ARGS   ?=
+
+BIN       := $(VENV)/bin
+BOOTSTRAP := $(PYTHON) tools/bootstrap.py --venv $(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check docs format bench lock clean
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables: CONFIG=file.yml (serve), ARGS="…" (serve, test, bench, lock), PYTHON=python3.12, VENV=.venv'
+
+setup: ## Make .venv from the lock, with everything for development
+	@$(BOOTSTRAP) --dev
+
+serve: ## Serve a registry on 127.0.0.1:5000 (sets up first if needed; CONFIG=, ARGS=)
+	@$(BOOTSTRAP)
+	@exec $(BIN)/lading serve $(CONFIG) $(ARGS)
+
+test: ## Run the whole test suite (ARGS="-k tags", ARGS=tests/unit)
+	@$(BOOTSTRAP) --dev
+	@$(BIN)/python -m tools.debian
+	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+
+check: ## Check format, lint, types, the import ladder, generated pages and the house rules
+	@$(BOOTSTRAP) --dev
+	$(BIN)/ruff format --check --output-format=concise
+	$(BIN)/ruff check --output-format=concise
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m lading.config.document | diff -u docs/reference/configuration.md - \
+		|| { echo 'docs/reference/configuration.md is not what the model says: make docs'; exit 1; }
+	$(BIN)/python -m pytest --quiet --no-header tests/unit/test_repository.py
+
+docs: ## Write the generated pages anew
+	@$(BOOTSTRAP) --dev
+	$(BIN)/python -m lading.config.document > docs/reference/configuration.md
+
+format: ## Format the code and mend what ruff can mend
+	@$(BOOTSTRAP) --dev
+	$(BIN)/ruff check --quiet --fix-only
+	$(BIN)/ruff format
+
+bench: ## Measure Lading beside other registries on this machine
+	@$(BOOTSTRAP) --dev
+	@$(BIN)/python -m tools.debian
+	@exec $(BIN)/python -m bench $(ARGS)
+
+lock: ## Write requirements/*.txt anew (ARGS=--upgrade to move on); needs uv
+	@tools/lock.sh $(ARGS)
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) .tools build dist htmlcov .coverage .coverage.* \
+		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

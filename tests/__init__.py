@@ -1,0 +1,1 @@
+"""The tests of Lading; helpers they share live in ``tests.support``."""
