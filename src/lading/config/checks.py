@@ -1,0 +1,198 @@
+"""What only the whole configuration can tell: refusals, notices, and settings that do not go together.
+
+A problem is ``(path, message)``; a notice is a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from lading.config.auth import METHODS
+from lading.config.fields import Section
+from lading.config.model import Configuration
+from lading.config.shape import about, dotted
+from lading.config.values import parse_address
+
+Path = tuple[str | int, ...]
+Problem = tuple[Path, str]
+
+
+def problems(configuration: Configuration) -> Iterator[Problem]:
+    """Everything that keeps Lading from starting."""
+    for path, value, refused, _ in _marked(configuration, ()):
+        if refused and _active(value):
+            yield path, f"refused: {refused}"
+    yield from _storage(configuration)
+    yield from _auth(configuration)
+    yield from _http(configuration)
+    yield from _notifications(configuration)
+    yield from _health(configuration)
+
+
+def notices(configuration: Configuration) -> Iterator[str]:
+    """Everything to be told at start that does not keep Lading from starting."""
+    for path, value, _, no_effect in _marked(configuration, ()):
+        if no_effect and _active(value):
+            yield f"{dotted(path)} has no effect: {no_effect}"
+    if configuration.loglevel:
+        yield "loglevel is deprecated: use log.level" + (
+            ", which is set and wins" if "level" in configuration.log.model_fields_set else ""
+        )
+    if "enabled" in configuration.validation.model_fields_set:
+        yield "validation.enabled is deprecated: use validation.disabled"
+    if configuration.http.debug.prometheus.enabled and not configuration.http.debug.addr:
+        yield "http.debug.prometheus.enabled has no effect: there is no debug server without http.debug.addr"
+    for path, duration in _durations(configuration, ()):
+        if timedelta(0) < duration < timedelta(milliseconds=1):
+            yield f"{dotted(path)} is shorter than a millisecond: a number without a unit counts nanoseconds; write 60s"
+
+
+def _marked(section: Section, at: Path) -> Iterator[tuple[Path, Any, str | None, str | None]]:
+    """Each key given that is refused or has no effect; what lies below such a key is not looked at."""
+    for name in sorted(section.model_fields_set, key=list(type(section).model_fields).index):
+        field, value = type(section).model_fields[name], getattr(section, name)
+        path = (*at, field.alias or name)
+        refused, no_effect = about(field, "refused"), about(field, "no_effect")
+        if refused or no_effect:
+            yield path, value, refused, no_effect
+        elif isinstance(value, Section):
+            yield from _marked(value, path)
+
+
+def _active(value: Any) -> bool:
+    """Whether a key given asks for anything: not ``false``, not empty, not a list of what is disabled."""
+    if isinstance(value, Section):
+        if getattr(value, "disabled", False):
+            return False
+        given = (getattr(value, name) for name in value.model_fields_set)
+        return any(_active(item) for item in given)
+    if isinstance(value, Mapping):
+        return any(_active(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_active(item) for item in value)
+    return bool(value)
+
+
+def _durations(section: Section, at: Path) -> Iterator[tuple[Path, timedelta]]:
+    for name in section.model_fields_set:
+        value, path = getattr(section, name), (*at, name)
+        if isinstance(value, timedelta):
+            yield path, value
+        elif isinstance(value, Section):
+            yield from _durations(value, path)
+        elif isinstance(value, tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, Section):
+                    yield from _durations(item, (*path, index))
+
+
+def _storage(configuration: Configuration) -> Iterator[Problem]:
+    storage = configuration.storage
+    if not storage.drivers:
+        yield ("storage",), "no driver: name one, as storage: {filesystem: {rootdirectory: /var/lib/registry}}"
+    if len(storage.drivers) > 1:
+        named = ", ".join(storage.drivers)
+        yield ("storage",), f"more than one driver: {named}; keep one (REGISTRY_STORAGE=<driver> replaces the file's)"
+    for name in storage.drivers:
+        if name not in {"filesystem", "inmemory"}:
+            refused = about(type(storage).model_fields[name], "refused")
+            if not _active(getattr(storage, name)):
+                yield ("storage", name), f"refused: {refused}"
+    if storage.filesystem is not None and not storage.filesystem.rootdirectory:
+        yield ("storage", "filesystem", "rootdirectory"), "must not be empty"
+
+
+def _auth(configuration: Configuration) -> Iterator[Problem]:
+    auth = configuration.auth
+    if len(auth.methods) > 1:
+        yield ("auth",), f"more than one method: {', '.join(auth.methods)}; keep one"
+    if auth.silly is not None and not _active(auth.silly):
+        yield ("auth", "silly"), f"refused: {about(type(auth).model_fields['silly'], 'refused')}"
+    if auth.htpasswd is not None:
+        yield from _required(auth.htpasswd, ("auth", "htpasswd"), "realm", "path")
+    if auth.token is not None:
+        yield from _required(auth.token, ("auth", "token"), "realm", "service", "issuer")
+        if not auth.token.rootcertbundle and not auth.token.jwks:
+            yield ("auth", "token"), "names no keys: set rootcertbundle or jwks"
+    for method in METHODS[:2]:
+        realm = getattr(getattr(auth, method), "realm", "")
+        if any(character in realm for character in '"\\\r\n'):
+            yield ("auth", method, "realm"), "must not hold quotes, backslashes or line breaks"
+
+
+def _http(configuration: Configuration) -> Iterator[Problem]:
+    http = configuration.http
+    if http.net == "unix":
+        if not http.addr.startswith("/"):
+            yield ("http", "addr"), "must be the absolute path of a socket, as net is unix"
+        elif len(http.addr.encode()) > 107:
+            yield ("http", "addr"), "is too long for the path of a socket: 107 bytes at most"
+    else:
+        yield from _address(http.addr, ("http", "addr"))
+    if http.debug.addr:
+        yield from _address(http.debug.addr, ("http", "debug", "addr"))
+        if http.debug.addr == http.addr and not http.addr.endswith(":0"):
+            yield ("http", "debug", "addr"), "is http.addr as well; they need an address each"
+    if http.host and not _origin(http.host):
+        yield ("http", "host"), "is not a URL; write it as https://registry.example.com:5000"
+    if http.tls.certificate and not http.tls.key:
+        yield ("http", "tls", "key"), "is missing: http.tls.certificate needs its key"
+    if http.tls.key and not http.tls.certificate:
+        yield ("http", "tls", "certificate"), "is missing: http.tls.key needs its certificate"
+    if http.tls.clientcas and not http.tls.certificate:
+        yield (
+            ("http", "tls", "clientcas"),
+            "needs http.tls.certificate and http.tls.key: clients show certificates in TLS",
+        )
+    if "clientauth" in http.tls.model_fields_set and not http.tls.clientcas:
+        yield (
+            ("http", "tls", "clientauth"),
+            "needs http.tls.clientcas: without authorities no certificate can be checked",
+        )
+
+
+def _notifications(configuration: Configuration) -> Iterator[Problem]:
+    names: set[str] = set()
+    for index, endpoint in enumerate(configuration.notifications.endpoints):
+        at: Path = ("notifications", "endpoints", index)
+        if endpoint.disabled:
+            continue
+        yield from _required(endpoint, at, "name", "url")
+        if endpoint.name and endpoint.name in names:
+            yield (*at, "name"), f"{endpoint.name[:60]!r} is another endpoint's name already"
+        names.add(endpoint.name)
+
+
+def _health(configuration: Configuration) -> Iterator[Problem]:
+    health = configuration.health
+    for kind, what in (("file", "file"), ("http", "uri"), ("tcp", "addr")):
+        for index, check in enumerate(getattr(health, kind)):
+            yield from _required(check, ("health", kind, index), what)
+            if kind == "tcp" and check.addr:
+                yield from _address(check.addr, ("health", kind, index, what))
+
+
+def _required(section: Section, at: Path, *names: str) -> Iterator[Problem]:
+    for name in names:
+        if not getattr(section, name):
+            yield (*at, name), "is required"
+
+
+def _address(text: str, at: Path) -> Iterator[Problem]:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        yield at, str(error)
+
+
+def _origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    plain = text.isprintable() and " " not in text and not parts.query and not parts.fragment
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and "@" not in parts.netloc

@@ -1,0 +1,133 @@
+"""``Configuration``: every setting, typed, with registry:2's names.
+
+The attributes are the YAML keys, so ``configuration.storage.maintenance.uploadpurging.age`` is what a file calls
+``storage: {maintenance: {uploadpurging: {age: 168h}}}``. Durations are ``timedelta``, sizes ``int`` bytes, lists
+tuples, secrets ``SecretStr``. Made by ``lading.config.load.load``, which checks what single keys cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import PrivateAttr
+
+from lading.config.auth import Auth
+from lading.config.fields import Section, Text, group, one_of, setting
+from lading.config.foreign import Compatibility, Middleware, Proxy, Redis, Reporting
+from lading.config.health import Health
+from lading.config.http import HTTP
+from lading.config.log import Log
+from lading.config.notifications import Notifications
+from lading.config.own import Collect, Database, Limits, Search, Server
+from lading.config.storage import Storage
+from lading.config.validation import Catalog, Policy, Tags, Validation
+
+
+class Configuration(Section):
+    """The whole configuration, and where it came from."""
+
+    version: Text = setting("0.1", "The form of the file; 0.1 is the only one. Required in a file.")
+    log: Log = group(Log, "What is logged, and how.")
+    loglevel: Annotated[Literal["", "error", "warn", "info", "debug"], one_of("error", "warn", "info", "debug", "")] = (
+        setting("", "Deprecated, use log.level; counts where that is absent.")
+    )
+    storage: Storage = group(Storage, "Where blobs lie. Exactly one driver is required in a file.")
+    auth: Auth = group(Auth, "Who may do what; without it everyone may do everything. At most one method.")
+    middleware: Mapping[str, tuple[Middleware, ...]] = setting(
+        {},
+        "Go code hooked into registry:2: registry, repository and storage.",
+        refused="middlewares are Go code inside registry:2; put a proxy or a CDN in front of Lading instead, and remove "
+        "the entry or set disabled: true",
+    )
+    http: HTTP = group(HTTP, "Where to listen, and how to answer.")
+    notifications: Notifications = group(Notifications, "Events posted to other services.")
+    redis: Redis = group(
+        Redis,
+        "registry:2's connection to Redis.",
+        no_effect="registry:2 keeps its cache of blob sizes there, and Lading's index answers what that cache answered",
+    )
+    health: Health = group(Health, "What is looked at to say whether the registry is well.")
+    proxy: Proxy = group(
+        Proxy,
+        "A mirror that fetches from another registry what it does not have.",
+        refused="the pull-through mirror comes with a later version of Lading; keep registry:2 for this one until then, "
+        "or remove proxy",
+    )
+    validation: Validation = group(Validation, "What manifests must fulfil.")
+    policy: Policy = group(Policy, "What repositories may hold.")
+    catalog: Catalog = group(Catalog, "The list of repositories.")
+    tags: Tags = group(Tags, "The list of tags.")
+    compatibility: Compatibility = group(Compatibility, "Older forms.")
+    reporting: Reporting = group(
+        Reporting,
+        "Errors reported to Bugsnag or New Relic.",
+        refused="errors are not sent to third parties; collect Lading's logs and metrics, and remove reporting",
+    )
+    database: Database = group(Database, "Lading: the index.")
+    server: Server = group(Server, "Lading: the processes.")
+    limits: Limits = group(Limits, "Lading: bounds on what clients send.")
+    collect: Collect = group(Collect, "Lading: removal of what nothing refers to.")
+    search: Search = group(Search, "Lading: docker search.")
+
+    _source: Path | None = PrivateAttr(None)
+    _notices: tuple[str, ...] = PrivateAttr(())
+    _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def came_from(self, source: Path | None, variables: Mapping[str, str], notices: tuple[str, ...]) -> Self:
+        """Note where this came from; for the loader."""
+        self._source, self._variables, self._notices = source, variables, notices
+        return self
+
+    @property
+    def source(self) -> Path | None:
+        """The file this was read from; ``None``: the built-in default."""
+        return self._source
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to tell at start: keys without effect, variables that name nothing, surprises. One line each.
+
+        That the registry is open to others (:attr:`is_open` and not :attr:`is_local`) is for the caller to tell.
+        """
+        return self._notices
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Dotted key → the environment variable that set it."""
+        return self._variables
+
+    @property
+    def level(self) -> str:
+        """The log level in force: ``log.level``, or else the old ``loglevel``."""
+        return self.loglevel if self.loglevel and "level" not in self.log.model_fields_set else self.log.level
+
+    @property
+    def root(self) -> Path | None:
+        """The storage's root directory; ``None`` in memory."""
+        if self.storage.driver == "inmemory":
+            return None
+        filesystem = self.storage.filesystem
+        return Path(filesystem.rootdirectory if filesystem else "/var/lib/registry")
+
+    @property
+    def index(self) -> Path | None:
+        """The index's SQLite file; ``None``: a temporary one, the store being in memory."""
+        if self.database.url:
+            return Path(self.database.url.removeprefix("sqlite:///"))
+        return self.root / "lading" / "index.sqlite" if self.root else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever reaches the registry may push: neither authentication nor client certificates."""
+        asks = self.http.tls.clientcas and self.http.tls.clientauth == "require-and-verify-client-cert"
+        return self.auth.method is None and not asks
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it: loopback, or a unix socket."""
+        if self.http.net == "unix":
+            return True
+        host = self.http.address[0]
+        return host in {"localhost", "::1"} or host.startswith("127.")

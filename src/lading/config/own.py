@@ -1,0 +1,112 @@
+"""Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``search``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, InstanceOf
+
+from lading.config.fields import (
+    Duration,
+    Flag,
+    Section,
+    Size,
+    Whole,
+    between,
+    instead_of_zero,
+    lasting,
+    setting,
+)
+from lading.config.values import URL, format_size
+
+
+def _sized(least: int, most: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            raise ValueError(f"must be from {format_size(least)} to {format_size(most)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _database(given: Any) -> URL:
+    if not isinstance(given, str):
+        raise ValueError("must be text")  # noqa: TRY004 - pydantic collects ValueError alone
+    url = URL(str(given))
+    scheme = url.partition(":")[0].partition("+")[0].lower()
+    if scheme in {"postgresql", "postgres"}:
+        raise ValueError("PostgreSQL comes with a later version of Lading; use sqlite:////path/of/index.sqlite")
+    if url and (not url.startswith("sqlite:///") or len(url) == len("sqlite:///") or "?" in url):
+        raise ValueError("must be sqlite:////path/of/index.sqlite (three slashes and the path)")
+    if url == "sqlite:///:memory:":
+        raise ValueError("must name a file: several processes share the index")
+    return url
+
+
+def _untagged(given: Any) -> Any:
+    return timedelta.max if isinstance(given, str) and given.lower() == "keep" else given
+
+
+def _kept_or_lasting(value: timedelta) -> timedelta:
+    if value != timedelta.max and value > timedelta(hours=87600):
+        raise ValueError("must be from 0s to 87600h, or keep")
+    return value
+
+
+class Database(Section):
+    url: Annotated[URL, InstanceOf(), BeforeValidator(_database)] = setting(
+        URL(""),
+        "The index: sqlite:////path. Empty: lading/index.sqlite under the storage's rootdirectory.",
+    )
+
+
+class Server(Section):
+    workers: Annotated[Whole, between(0, 256)] = setting(0, "How many processes serve; 0: one a core.")
+
+
+class Limits(Section):
+    manifestsize: Annotated[Size, _sized(2**16, 2**26)] = setting(
+        4 * 2**20, "The largest manifest taken, in bytes or as 4MiB."
+    )
+    manifestdepth: Annotated[Whole, between(8, 100)] = setting(32, "How deep a manifest's JSON may be nested.")
+    headersize: Annotated[Size, _sized(2**12, 2**20)] = setting(
+        64 * 2**10, "How large a request's line and headers may be together."
+    )
+    headertimeout: Annotated[Duration, lasting("1s", "1h")] = setting(
+        timedelta(seconds=30), "How long a client may take to send a request's headers."
+    )
+    bodytimeout: Annotated[Duration, lasting("1s", "24h")] = setting(
+        timedelta(seconds=120), "How long a transfer may stand still, in or out."
+    )
+    idletimeout: Annotated[Duration, lasting("1s", "1h")] = setting(
+        timedelta(seconds=75), "How long a connection is kept open between requests."
+    )
+    connections: Annotated[Whole, between(1, 1_000_000)] = setting(
+        4096, "How many connections one worker holds at once."
+    )
+
+
+class Collect(Section):
+    """When content that nothing refers to goes away."""
+
+    enabled: Flag = setting(True, "Collect in the background.")
+    interval: Annotated[Duration, instead_of_zero(timedelta(hours=1)), lasting("1s", "8760h")] = setting(
+        timedelta(hours=1), "How often to look."
+    )
+    grace: Annotated[Duration, lasting("0s", "87600h")] = setting(
+        timedelta(hours=24), "How long content stays after the last reference to it has gone."
+    )
+    untagged: Annotated[Duration, AfterValidator(_kept_or_lasting), BeforeValidator(_untagged)] = setting(
+        timedelta(hours=168),
+        "How long a manifest stays that no tag, index or subject holds; keep: for ever, as in registry:2.",
+    )
+
+    @property
+    def keep_untagged(self) -> bool:
+        """Whether manifests without a tag stay for ever."""
+        return self.untagged == timedelta.max
+
+
+class Search(Section):
+    enabled: Flag = setting(True, "Answer docker search (/v1/search).")

@@ -1,0 +1,285 @@
+"""Every key that is refused, every key without effect, and settings that do not go together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lading.config.load import load
+from lading.config.model import Configuration
+from lading.errors import ConfigurationError
+
+BASE = "version: 0.1\nhttp: {addr: 127.0.0.1:5000}\ncollect: {untagged: keep}\nstorage: inmemory\n"
+
+
+def text_with(extra: str) -> str:
+    """The base with other lines in place of its own for the same section."""
+    sections = {line.split(":")[0] for line in extra.splitlines() if not line.startswith((" ", "-"))}
+    return "\n".join([*(line for line in BASE.splitlines() if line.split(":")[0] not in sections), extra, ""])
+
+
+def loaded(tmp_path: Path, extra: str) -> Configuration:
+    file = tmp_path / "config.yml"
+    file.write_text(text_with(extra))
+    return load(file, {})
+
+
+def problems(tmp_path: Path, extra: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, extra)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "instead"),
+    [
+        ("storage: s3", "storage.s3", "storage.filesystem"),
+        ("storage: {s3: {bucket: b, secretkey: geheim}}", "storage.s3", "storage.filesystem"),
+        ("storage: {gcs: {bucket: b}}", "storage.gcs", "storage.filesystem"),
+        ("storage: {azure: {accountname: a, max_retries: 3}}", "storage.azure", "storage.filesystem"),
+        ("storage: {oss: {bucket: b}}", "storage.oss", "storage.filesystem"),
+        ("storage: {swift: }", "storage.swift", "storage.filesystem"),
+        ("auth: {silly: {realm: a, service: b}}", "auth.silly", "auth.htpasswd"),
+        ("auth: silly", "auth.silly", "auth.htpasswd"),
+        ("middleware: {storage: [{name: cloudfront, options: {privatekey: /k}}]}", "middleware", "CDN"),
+        (
+            "middleware: {registry: [{name: a, disabled: true}], repository: [{name: b}]}",
+            "middleware",
+            "disabled: true",
+        ),
+        ("log: {hooks: [{type: mail, levels: [panic]}]}", "log.hooks", "logs"),
+        ("http: {h2c: {enabled: true}}", "http.h2c.enabled", "HTTP/1.1"),
+        ("http: {tls: {letsencrypt: {cachefile: /c, email: a@b}}}", "http.tls.letsencrypt", "http.tls.certificate"),
+        ("proxy: {remoteurl: https://registry-1.docker.io}", "proxy", "later version"),
+        ("compatibility: {schema1: {enabled: true}}", "compatibility.schema1.enabled", "push the images again"),
+        ("reporting: {bugsnag: {apikey: geheim}}", "reporting", "metrics"),
+        ("reporting: {newrelic: {licensekey: geheim}}", "reporting", "metrics"),
+    ],
+)
+def test_a_refused_key_says_why_and_what_instead(tmp_path: Path, extra: str, key: str, instead: str) -> None:
+    (problem,) = problems(tmp_path, extra)
+    assert problem.startswith(f"{key}: refused: ")
+    assert instead in problem
+    assert "geheim" not in problem
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "middleware: {storage: [{name: cloudfront, disabled: true}], registry: []}",
+        "middleware:",
+        "log: {hooks: [{type: mail, disabled: true}]}",
+        "http: {addr: 127.0.0.1:5000, h2c: {enabled: false}, http2: {disabled: true}, tls: {letsencrypt: {hosts: []}}}",
+        "proxy: {remoteurl: ''}",
+        "compatibility: {schema1: {enabled: false}}",
+        "reporting: {bugsnag: {}, newrelic: {verbose: false}}",
+        "redis:",
+        "storage: {inmemory: , cache: {blobdescriptor: ''}, redirect: {disable: false}}",
+        "auth: {none: }",
+        "auth:",
+    ],
+)
+def test_what_is_switched_off_is_as_good_as_absent(tmp_path: Path, extra: str) -> None:
+    assert loaded(tmp_path, extra).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "key"),
+    [
+        ("storage: {filesystem: {maxthreads: 100}}", "storage.filesystem.maxthreads has no effect"),
+        ("storage: {inmemory: , cache: {blobdescriptor: inmemory}}", "storage.cache.blobdescriptor has no effect"),
+        ("storage: {inmemory: , cache: {blobdescriptorsize: 5}}", "storage.cache.blobdescriptorsize has no effect"),
+        ("storage: {inmemory: , cache: {layerinfo: redis}}", "storage.cache.layerinfo has no effect"),
+        ("storage: {inmemory: , tag: {concurrencylimit: 8}}", "storage.tag.concurrencylimit has no effect"),
+        ("storage: {inmemory: , redirect: {disable: true}}", "storage.redirect.disable has no effect"),
+        ("redis: {addrs: ['a:1'], tls: {enabled: false}, maxidleconns: 16}", "redis has no effect"),
+        ("log: {reportcaller: true}", "log.reportcaller has no effect"),
+        ("compatibility: {schema1: {signingkeyfile: /k}}", "compatibility.schema1.signingkeyfile has no effect"),
+        ("loglevel: debug", "loglevel is deprecated"),
+        ("validation: {enabled: true}", "validation.enabled is deprecated"),
+        (
+            "http: {addr: 127.0.0.1:5000, debug: {prometheus: {enabled: true}}}",
+            "http.debug.prometheus.enabled has no effect",
+        ),
+        ("http: {addr: 127.0.0.1:5000, draintimeout: 60}", "http.draintimeout is shorter than a millisecond"),
+        (
+            "notifications: {endpoints: [{name: a, url: 'http://a/', timeout: 5}]}",
+            "notifications.endpoints[0].timeout is",
+        ),
+    ],
+)
+def test_what_has_no_effect_or_is_a_risk_is_told(tmp_path: Path, extra: str, key: str) -> None:
+    (notice,) = loaded(tmp_path, extra).notices
+    assert notice.startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("storage: {filesystem: {}, inmemory: {}}", "storage: more than one driver: filesystem, inmemory; keep one"),
+        ("storage:", "storage: no driver: name one"),
+        ("storage: {delete: {enabled: true}}", "storage: no driver: name one"),
+        ("storage: {files: {}}", "storage.files: there is no such key; did you mean storage.filesystem?"),
+        ("storage: tape", "storage.tape: there is no such storage driver; use filesystem or inmemory"),
+        ("storage: [inmemory]", "storage: must be a map"),
+        ("storage: {filesystem: /data}", "storage.filesystem: must be a map"),
+        ("storage: {filesystem: {rootdirectory: ''}}", "storage.filesystem.rootdirectory: must not be empty"),
+        ("storage: {inmemory: {size: 1}}", "storage.inmemory.size: there is no such key"),
+        (
+            "storage: {inmemory: , maintenance: {uploadpurging: {age: 0s}}}",
+            "storage.maintenance.uploadpurging.age: must be from",
+        ),
+        ("storage: {inmemory: , maintenance: {readonly: true}}", "storage.maintenance.readonly: must be a map"),
+        ("auth: {htpasswd: {realm: a, path: /b}, token: {}}", "auth: more than one method: htpasswd, token; keep one"),
+        ("auth: {htpasswd: {realm: a}}", "auth.htpasswd.path: is required"),
+        ("auth: {htpasswd: {realm: 'a\"b', path: /c}}", "auth.htpasswd.realm: must not hold quotes"),
+        ("auth: {token: {realm: a, service: b, issuer: c}}", "auth.token: names no keys: set rootcertbundle or jwks"),
+        ("auth: {token: {realm: a, service: b, jwks: /k}}", "auth.token.issuer: is required"),
+        (
+            "auth: {token: {signingalgorithms: [RS256, HS256]}}",
+            "auth.token.signingalgorithms: HS256 signs with a shared secret",
+        ),
+        (
+            "auth: {token: {signingalgorithms: [none]}}",
+            "auth.token.signingalgorithms: 'none' is not a signing algorithm",
+        ),
+        ("auth: {ldap: {}}", "auth.ldap: there is no such method; use htpasswd or token"),
+        ("http: {addr: localhost}", "http.addr: 'localhost' has no port"),
+        ("http: {addr: '::1:5000'}", "http.addr: '::1:5000' is not an address"),
+        ("http: {net: udp}", "http.net: must be tcp or unix, not 'udp'"),
+        ("http: {net: unix, addr: registry.sock}", "http.addr: must be the absolute path of a socket"),
+        ("http: {net: unix}", "http.addr: must be the absolute path of a socket"),
+        (f"http: {{net: unix, addr: /{'x' * 107}}}", "http.addr: is too long"),
+        ("http: {addr: ':5000', debug: {addr: ':5000'}}", "http.debug.addr: is http.addr as well"),
+        ("http: {debug: {addr: x}}", "http.debug.addr: 'x' has no port"),
+        ("http: {debug: {prometheus: {path: metrics}}}", "http.debug.prometheus.path: must begin with a slash"),
+        ("http: {prefix: registry}", "http.prefix: must begin and end with a slash"),
+        ("http: {prefix: /a/../b/}", "http.prefix: must be a plain path"),
+        ("http: {prefix: /a?b/}", "http.prefix: must be a plain path"),
+        ("http: {host: registry.example.com}", "http.host: is not a URL"),
+        ("http: {host: 'https://u:geheim@a/'}", "http.host: is not a URL"),
+        ("http: {host: 'https://a:b/'}", "http.host: is not a URL"),
+        ("http: {tls: {certificate: /c}}", "http.tls.key: is missing"),
+        ("http: {tls: {key: /k}}", "http.tls.certificate: is missing"),
+        ("http: {tls: {clientcas: [/ca]}}", "http.tls.clientcas: needs http.tls.certificate"),
+        ("http: {tls: {clientauth: verify-client-cert-if-given}}", "http.tls.clientauth: needs http.tls.clientcas"),
+        (
+            "http: {tls: {clientauth: request-client-cert}}",
+            "http.tls.clientauth: request-client-cert takes certificates without",
+        ),
+        ("http: {tls: {clientauth: maybe}}", "http.tls.clientauth: must be"),
+        ("http: {tls: {minimumtls: tls1.1}}", "http.tls.minimumtls: tls1.1 is broken"),
+        ("http: {tls: {minimumtls: ssl3}}", "http.tls.minimumtls: must be"),
+        (
+            "http: {tls: {ciphersuites: [TLS_RSA_WITH_RC4_128_SHA]}}",
+            "http.tls.ciphersuites: 'TLS_RSA_WITH_RC4_128_SHA' is broken",
+        ),
+        ("http: {tls: {ciphersuites: [AES]}}", "http.tls.ciphersuites: 'AES' is not a cipher suite known here"),
+        ("http: {headers: {'a b': [c]}}", "http.headers: 'a b' is not the name of a header"),
+        ('http: {headers: {A: ["b\\r\\nC: d"]}}', "http.headers: the value of A holds a line break"),
+        ("http: {headers: [A]}", "http.headers: must be a map"),
+        ("http: {draintimeout: 48h}", "http.draintimeout: must be from 0s to 24h"),
+        ('http: {secret: "a\\0b"}', "http.secret: must not hold a NUL character"),
+        ("notifications: {endpoints: [{url: 'http://a/'}]}", "notifications.endpoints[0].name: is required"),
+        ("notifications: {endpoints: [{name: a}]}", "notifications.endpoints[0].url: is required"),
+        (
+            "notifications: {endpoints: [{name: a, url: 'http://a/'}, {name: a, url: 'http://b/'}]}",
+            "notifications.endpoints[1].name: 'a' is another endpoint's name already",
+        ),
+        ("notifications: {endpoints: [{name: a, url: 'ftp://a/'}]}", "notifications.endpoints[0].url: is not a URL"),
+        (
+            "notifications: {endpoints: [{name: a, url: 'http://a/', ignore: {actions: [fetch]}}]}",
+            "notifications.endpoints[0].ignore.actions[0]: must be pull, push, mount or delete, not 'fetch'",
+        ),
+        ("notifications: {endpoints: {name: a}}", "notifications.endpoints: must be a list"),
+        ("health: {file: [{interval: 1s}]}", "health.file[0].file: is required"),
+        ("health: {http: [{uri: x}]}", "health.http[0].uri: is not a URL"),
+        ("health: {http: [{uri: 'http://a/', statuscode: 42}]}", "health.http[0].statuscode: must be from 100 to 599"),
+        ("health: {tcp: [{addr: x}]}", "health.tcp[0].addr: 'x' has no port"),
+        ("health: {storagedriver: {threshold: -1}}", "health.storagedriver.threshold: must not be negative"),
+        (
+            "validation: {manifests: {urls: {allow: ['(']}}}",
+            "validation.manifests.urls.allow[0]: is not a regular expression",
+        ),
+        (
+            "validation: {manifests: {indexes: {platforms: some}}}",
+            "validation.manifests.indexes.platforms: must be all, none or",
+        ),
+        ("catalog: {maxentries: many}", "catalog.maxentries: must be a whole number, not 'many'"),
+        ("catalog: {maxentries: 1.5}", "catalog.maxentries: must be a whole number"),
+        ("catalog: {maxentries: '5'}", "catalog.maxentries: must be a whole number"),
+        ("tags: {maxtags: -1}", "tags.maxtags: must not be negative"),
+        ("database: {url: 'postgresql://u:geheim@h/d'}", "database.url: PostgreSQL comes with a later version"),
+        ("database: {url: 'mysql://h/d'}", "database.url: must be sqlite:////path"),
+        ("database: {url: 'sqlite:///:memory:'}", "database.url: must name a file"),
+        ("server: {workers: 1000}", "server.workers: must be from 0 to 256"),
+        ("limits: {manifestsize: 1GiB}", "limits.manifestsize: must be from 64KiB to 64MiB"),
+        ("limits: {manifestdepth: 1}", "limits.manifestdepth: must be from 8 to 100"),
+        ("limits: {headertimeout: 0}", "limits.headertimeout: must be from 1s to 1h"),
+        ("collect: {grace: -1h}", "collect.grace: must not be negative"),
+        ("collect: {untagged: forever}", "collect.untagged: 'forever' is not a duration"),
+        ("search: {enabled: maybe}", "search.enabled: must be true or false, not 'maybe'"),
+        ("search: yes", "search: must be a map"),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, extra: str, expected: str) -> None:
+    found = problems(tmp_path, extra)
+    assert any(problem.startswith(expected) for problem in found), found
+    assert "geheim" not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("extra", "path", "expected"),
+    [
+        ("storage: {filesystem: {rootdirectory: 0755}}", "storage.filesystem.rootdirectory", "0755"),
+        ("storage: {filesystem: }", "storage.filesystem.rootdirectory", "/var/lib/registry"),
+        ("storage: {inmemory: , delete: {enabled: yes}}", "storage.delete.enabled", True),
+        ("loglevel: DEBUG", "level", "debug"),
+        ("loglevel: debug\nlog: {level: warn}", "level", "warn"),
+        ("log: {level: Warn, accesslog: {disabled: on}}", "log.accesslog.disabled", True),
+        ("http: {secret: 12345}", "http.secret.get_secret_value", "12345"),
+        ("http: {addr: ''}", "http.address", ("127.0.0.1", 5000)),
+        ("http: {prefix: /}", "http.prefix", ""),
+        ("http: {prefix: /my/registry/}", "http.prefix", "/my/registry/"),
+        ("http: {draintimeout: 90000000000}", "http.draintimeout", timedelta(seconds=90)),
+        ("http: {draintimeout: 0}", "http.draintimeout", timedelta(0)),
+        ("http: {net: '', addr: '[::1]:80'}", "is_local", True),
+        ("http: {net: unix, addr: /run/r.sock}", "is_local", True),
+        ("http: {addr: '10.0.0.1:80'}", "is_local", False),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", "is_open", False),
+        (
+            "http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: verify-client-cert-if-given}}",
+            "is_open",
+            True,
+        ),
+        ("http: {tls: {certificate: /c, key: /k}}", "http.tls.enabled", True),
+        (
+            "http: {tls: {ciphersuites: [TLS_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]}}",
+            "http.tls.openssl_ciphers",
+            "AES128-GCM-SHA256",
+        ),
+        ("auth: {htpasswd: {realm: a, path: /b}}", "auth.method", "htpasswd"),
+        ("auth: {token: {realm: a, service: b, issuer: c, jwks: /k}}", "auth.method", "token"),
+        ("catalog: {maxentries: -5}", "catalog.maxentries", 1000),
+        ("catalog: {maxentries: 5e1}", "catalog.maxentries", 50),
+        ("tags: {maxtags: 0}", "tags.maxtags", 1000),
+        ("validation: {disabled: true}", "validation.active", False),
+        ("validation: {enabled: false}", "validation.active", True),
+        ("validation: {enabled: true, disabled: true}", "validation.active", True),
+        ("validation: {manifests: {indexes: {platforms: List}}}", "validation.manifests.indexes.platforms", "list"),
+        ("database: {url: 'sqlite:////srv/index.sqlite'}", "index", Path("/srv/index.sqlite")),
+        ("storage: inmemory", "index", None),
+        ("limits: {manifestsize: 8388608}", "limits.manifestsize", 2**23),
+        ("limits: {manifestsize: 8 MiB}", "limits.manifestsize", 2**23),
+        ("collect: {untagged: KEEP}", "collect.keep_untagged", True),
+        ("collect: {untagged: 0s, grace: 0s}", "collect.untagged", timedelta(0)),
+    ],
+)
+def test_what_a_setting_comes_to(tmp_path: Path, extra: str, path: str, expected: object) -> None:
+    value: Any = loaded(tmp_path, extra)
+    for step in path.split("."):
+        value = getattr(value, step)
+    assert (value() if callable(value) else value) == expected
