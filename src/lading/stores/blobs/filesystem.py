@@ -1,0 +1,430 @@
+"""Blobs and uploads as plain files, in registry:2's layout.
+
+What makes a blob survive power loss: its bytes are synced, the file is renamed into its place, and the folders that
+name it are synced, each before the next. A blob's place is only ever written by a rename, so nobody reads half of
+one; storing the same digest again replaces the file, which also mends one that was damaged.
+
+An upload is a folder with the bytes so far; its length is the truth about how much arrived. Whoever works on it holds
+a lock on the file, so two requests (of any process) cannot mix their bytes. The hash of what arrived is saved in the
+:class:`~lading.stores.blobs.base.UploadState` that the client carries, so that a chunk that reaches another process
+does not make it read the whole upload again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
+from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
+from lading.oci.reference import is_name
+from lading.stores.blobs.base import FoundUpload, UploadState
+from lading.stores.blobs.layout import Layout
+
+_BATCH = 1 << 20
+_READ = 1 << 20
+_LOCK_SECONDS = 5.0
+
+
+class LocalFile:
+    """A blob open for reading."""
+
+    __slots__ = ("_descriptor", "size")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        return os.pread(self._descriptor, count, offset)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class FilesystemStore:
+    """Blobs below ``root``; see the module. ``threads`` do the blocking work."""
+
+    def __init__(self, root: Path, *, threads: int = 16) -> None:
+        self.layout = Layout(root)
+        self._settled: set[Path] = set()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+
+    async def _blocking(self, function: Any, *arguments: Any) -> Any:
+        with _translated():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    # ---- blobs
+
+    def open(self, digest: Digest) -> LocalFile | None:
+        try:
+            return LocalFile(os.open(self.layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    async def put(self, digest: Digest, content: bytes) -> None:
+        with _collected_meanwhile(digest):
+            await self._blocking(self._put, digest, content)
+
+    def _put(self, digest: Digest, content: bytes) -> None:
+        folder = self._place(digest)
+        temporary = folder / f".{uuid4().hex}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                _write_all(descriptor, [content])
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, folder / "data")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(folder)
+
+    def _place(self, digest: Digest) -> Path:
+        """The folder for a blob, made so that it survives power loss, whoever else is making it at the same time."""
+        folder = self.layout.blob_directory(digest)
+        prefix = folder.parent
+        if prefix not in self._settled:
+            _make(prefix)
+            _sync_folder(prefix.parent)  # another process may have made it, and not be done
+            self._settled.add(prefix)
+        _make(folder)
+        _sync_folder(prefix)
+        return folder
+
+    def delete(self, digest: Digest) -> int:
+        folder = self.layout.blob_directory(digest)
+        try:
+            freed = os.stat(folder / "data").st_size
+        except (FileNotFoundError, NotADirectoryError):
+            freed = 0
+        shutil.rmtree(folder, ignore_errors=True)
+        if (folder / "data").exists():
+            raise OSError(errno.EIO, "could not delete the blob", str(folder))
+        return freed
+
+    def walk(self) -> Iterator[tuple[Digest, int]]:
+        for algorithm in ALGORITHMS:
+            for prefix in _folders(self.layout.blobs / algorithm):
+                for folder in _folders(prefix):
+                    with contextlib.suppress(Exception):
+                        yield Digest.parse(f"{algorithm}:{folder.name}"), os.stat(folder / "data").st_size
+
+    def probe(self) -> None:
+        place = self.layout.own
+        try:
+            _make(place)
+            sample = place / f".probe-{os.getpid()}-{uuid4().hex[:8]}"
+            sample.write_bytes(b"lading")
+            sample.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to the store {self.layout.root}: {error.strerror or error}. Give this user the right to "
+                "write there, or set storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) to "
+                "another directory"
+            ) from error
+
+    # ---- uploads
+
+    async def begin(self, repository: str, algorithm: str) -> LocalUpload:
+        state = UploadState(repository, str(uuid4()), algorithm)
+        descriptor = await self._blocking(self._create, self.layout.upload(repository, state.uuid))
+        return LocalUpload(self, state, descriptor, 0)
+
+    def _create(self, folder: Path) -> int:
+        folder.mkdir(parents=True, exist_ok=True)
+        started = folder / "startedat"
+        started.write_text(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        descriptor = os.open(folder / "data", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+
+    async def resume(self, state: UploadState) -> LocalUpload | None:
+        if not _is_uuid(state.uuid):
+            return None
+        path = self.layout.upload(state.repository, state.uuid) / "data"
+        try:
+            descriptor = await self._lock(path)
+        except FileNotFoundError:
+            return None
+        return LocalUpload(self, state, descriptor, os.fstat(descriptor).st_size)
+
+    async def _lock(self, path: Path) -> int:
+        # the connection an upload broke on may not have been noticed yet; whoever reads it lets go when it is
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                return int(await self._blocking(_open_locked, path))
+            except BlockingIOError:
+                await asyncio.sleep(0.05)
+        raise Conflict("another request is writing to this upload; wait for it, then ask for its status")
+
+    def uploads(self) -> Iterator[FoundUpload]:
+        for folder in _find_uploads(self.layout.repositories):
+            repository = folder.parent.parent.relative_to(self.layout.repositories).as_posix()
+            if is_name(repository):
+                yield FoundUpload(repository, folder.name, _touched_at(folder), _size(folder / "data"))
+
+    def discard_upload(self, repository: str, uuid: str) -> bool:
+        """Delete an upload nobody works on; whether it is gone. Blocks."""
+        folder = self.layout.upload(repository, uuid)
+        try:
+            descriptor = _open_locked(folder / "data")
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            _remove_upload(folder)
+            return True
+        try:
+            _remove_upload(folder)
+        finally:
+            os.close(descriptor)
+        return True
+
+
+class LocalUpload:
+    """One request's hold on an upload; see the module."""
+
+    def __init__(self, store: FilesystemStore, state: UploadState, descriptor: int, size: int) -> None:
+        self._store = store
+        self._state = state
+        self._descriptor = descriptor
+        self.size = size
+        self._hasher: Hasher | None = None
+        self._hashed = 0
+
+    async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
+        await self._catch_up()
+        before, hasher_before = self.size, self._hasher and self._hasher.save()
+        pending: asyncio.Future[None] | None = None
+        batch: list[bytes] = []
+        waiting = total = 0
+        try:
+            async for chunk in chunks:
+                batch.append(chunk)
+                waiting += len(chunk)
+                if waiting < _BATCH:
+                    continue
+                # one batch is hashed and written in a thread while the next arrives
+                if pending is not None:
+                    await pending
+                total += waiting
+                pending, batch, waiting = self._write(batch), [], 0
+                if exact is not None and total > exact:
+                    break
+        finally:
+            if pending is not None:
+                await pending
+            if batch:
+                await self._write(batch)
+        if exact is not None and total + waiting != exact:
+            await self._store._blocking(self._take_back, before, hasher_before)
+            raise SizeInvalid(f"the body is not the {exact} bytes it was said to be; nothing of it was kept")
+
+    def _write(self, batch: list[bytes]) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._store._blocking(self._write_now, batch))
+
+    def _write_now(self, batch: list[bytes]) -> None:
+        assert self._hasher is not None
+        count = _write_all(self._descriptor, batch, self.size)
+        for chunk in batch:
+            self._hasher.update(chunk)
+        self.size += count
+        self._hashed = self.size
+
+    def _take_back(self, size: int, hash_state: bytes | None) -> None:
+        os.ftruncate(self._descriptor, size)
+        self.size = size
+        self._hasher = resume(self._state.algorithm, hash_state) if hash_state is not None else None
+        self._hashed = size if self._hasher else 0
+
+    async def _catch_up(self) -> None:
+        """Have a hasher that has seen all the bytes there are."""
+        if self._hasher is None:
+            state = self._state
+            if state.hash_state is not None and state.hashed <= self.size:
+                self._hasher = resume(state.algorithm, state.hash_state)
+                self._hashed = state.hashed
+            if self._hasher is None:
+                self._hasher, self._hashed = hasher(state.algorithm), 0
+        if self._hashed < self.size:
+            self._hashed += await self._store._blocking(_hash_file, self._descriptor, self._hasher, self._hashed)
+
+    async def digest(self) -> Digest:
+        await self._catch_up()
+        assert self._hasher is not None
+        return self._hasher.digest()
+
+    async def digest_as(self, algorithm: str) -> Digest:
+        if algorithm == self._state.algorithm:
+            return await self.digest()
+        again = hasher(algorithm)
+        await self._store._blocking(_hash_file, self._descriptor, again, 0)
+        return again.digest()
+
+    def state(self) -> UploadState:
+        state = self._state
+        saved = self._hasher.save() if self._hasher else None
+        if saved is None or not self._hashed:
+            return state
+        return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, saved)
+
+    async def sync(self) -> None:
+        await self._store._blocking(os.fdatasync, self._descriptor)
+
+    async def publish(self, digest: Digest) -> None:
+        with _collected_meanwhile(digest):
+            await self._store._blocking(self._publish, digest)
+
+    def _publish(self, digest: Digest) -> None:
+        upload = self._store.layout.upload(self._state.repository, self._state.uuid)
+        place = self._store._place(digest)
+        os.rename(upload / "data", place / "data")
+        _sync_folder(place)
+        _remove_upload(upload)
+
+    async def cancel(self) -> None:
+        await self._store._blocking(_remove_upload, self._store.layout.upload(self._state.repository, self._state.uuid))
+
+    async def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(
+                "the store is full; nothing was stored. Free some space and push again", retry_after=60
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+            raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
+        raise
+
+
+@contextlib.contextmanager
+def _collected_meanwhile(digest: Digest) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Unavailable(f"{digest} was collected while it arrived; push it again", retry_after=1) from error
+
+
+def _open_locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # whoever held the lock before may have published or cancelled the upload
+        if os.fstat(descriptor).st_ino != os.stat(path).st_ino:
+            raise FileNotFoundError(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _write_all(descriptor: int, chunks: list[bytes], offset: int = 0) -> int:
+    total = sum(map(len, chunks))
+    written = os.pwritev(descriptor, chunks[:1024], offset) if chunks else 0
+    if written == total:
+        return total
+    rest = memoryview(b"".join(chunks))
+    while written < total:
+        written += os.pwrite(descriptor, rest[written:], offset + written)
+    return total
+
+
+def _hash_file(descriptor: int, into: Hasher, offset: int) -> int:
+    start = offset
+    while data := os.pread(descriptor, _READ, offset):
+        into.update(data)
+        offset += len(data)
+    return offset - start
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and its parents so that they survive power loss; its own entry is the caller's to sync."""
+    try:
+        os.mkdir(folder, 0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(folder.parent)
+        _sync_folder(folder.parent.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_upload(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _find_uploads(folder: Path) -> Iterator[Path]:
+    for child in _folders(folder):
+        if child.name == "_uploads":
+            yield from _folders(child)
+        elif not child.name.startswith("_"):
+            yield from _find_uploads(child)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in found:
+        yield folder / name
+
+
+def _touched_at(folder: Path) -> datetime:
+    moments = [0.0]
+    for path in (folder, folder / "data"):
+        with contextlib.suppress(OSError):
+            moments.append(path.stat().st_mtime)
+    return datetime.fromtimestamp(max(moments), UTC)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""Every path of registry:2's storage tree, drawn once. ``<root>`` is its ``rootdirectory``::
+
+    <root>/docker/registry/v2/
+    ├── blobs/<algorithm>/<first two hex digits>/<hex>/data            content: manifests and layers alike
+    └── repositories/<name>/
+        ├── _layers/<algorithm>/<hex>/link                             "<algorithm>:<hex>": blob visible here
+        ├── _manifests/
+        │   ├── revisions/<algorithm>/<hex>/link                       manifest visible here
+        │   └── tags/<tag>/
+        │       ├── current/link                                       what the tag points to
+        │       └── index/<algorithm>/<hex>/link                       everything it ever pointed to
+        └── _uploads/<uuid>/{data,startedat}                           bytes on their way; startedat in RFC 3339
+
+Lading keeps blobs and uploads there and everything else in its index, which by default lies beside::
+
+    <root>/lading/index.sqlite
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lading.oci.digest import Digest
+
+
+class Layout:
+    """The paths below one root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.base = root / "docker" / "registry" / "v2"
+        self.blobs = self.base / "blobs"
+        self.repositories = self.base / "repositories"
+        self.own = root / "lading"
+        self.index = self.own / "index.sqlite"
+
+    def blob_directory(self, digest: Digest) -> Path:
+        """The folder that holds one blob."""
+        return self.blobs / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def blob(self, digest: Digest) -> Path:
+        """The bytes of one blob."""
+        return self.blob_directory(digest) / "data"
+
+    def repository(self, name: str) -> Path:
+        """A repository's folder."""
+        return self.repositories / name
+
+    def upload(self, repository: str, uuid: str) -> Path:
+        """The folder of one unfinished upload."""
+        return self.repositories / repository / "_uploads" / uuid
+
+    def layer_link(self, repository: str, digest: Digest) -> Path:
+        """The file that makes a blob visible in a repository."""
+        return self.repository(repository) / "_layers" / digest.algorithm / digest.hex / "link"
+
+    def revision_link(self, repository: str, digest: Digest) -> Path:
+        """The file that makes a manifest visible in a repository."""
+        return self.repository(repository) / "_manifests" / "revisions" / digest.algorithm / digest.hex / "link"
+
+    def tag(self, repository: str, tag: str) -> Path:
+        """A tag's folder."""
+        return self.repository(repository) / "_manifests" / "tags" / tag

@@ -1,0 +1,11 @@
+"""Every table, by subject. All times are integers: milliseconds since 1970-01-01 UTC."""
+
+from __future__ import annotations
+
+from lading.stores.metadata.schema import content, work
+from lading.stores.metadata.schema.base import VERSION, tables
+
+SUBJECTS = (content, work)
+"""The modules that add tables; a new subject is added here."""
+
+__all__ = ["SUBJECTS", "VERSION", "tables"]

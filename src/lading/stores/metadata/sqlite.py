@@ -1,0 +1,284 @@
+"""The index in a SQLite file, shared by any number of processes of one machine.
+
+Reads run where they are asked for, on the event loop, on a connection that sees only committed rows (about 10 µs
+each). Writes go to one thread: it takes what waits, runs each piece of work under a savepoint and commits all of
+them together, so that many pushers share one sync of the disk. Processes take turns by a lock file, since SQLite
+itself only polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from lading.errors import StoreError, Unavailable
+from lading.stores.metadata.schema import VERSION, tables
+from lading.stores.metadata.transaction import Row, Statement, Work
+
+T = TypeVar("T")
+
+_DIALECT = sqlite.dialect(paramstyle="named")
+_BUSY_SECONDS = 30.0
+_MOST_IN_ONE_COMMIT = 128
+
+
+class SqliteTransaction:
+    """A transaction whose statements never suspend."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
+        return _run(self._connection, statement, parameters).fetchall()
+
+    async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
+        return cast("Row | None", _run(self._connection, statement, parameters).fetchone())
+
+    async def value(self, statement: Statement, /, **parameters: Any) -> Any:
+        found = _run(self._connection, statement, parameters).fetchone()
+        return found[0] if found else None
+
+    async def execute(self, statement: Statement, /, **parameters: Any) -> int:
+        return _run(self._connection, statement, parameters).rowcount
+
+    async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> None:
+        sql, constants = statement.compiled(_DIALECT)
+        self._connection.executemany(sql, [{**constants, **given} for given in parameters])
+
+
+def _run(connection: sqlite3.Connection, statement: Statement, parameters: dict[str, Any]) -> sqlite3.Cursor:
+    sql, constants = statement.compiled(_DIALECT)
+    return connection.execute(sql, {**constants, **parameters} if constants else parameters)
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends to its end."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    work.close()
+    raise RuntimeError("a transaction waited for something other than its database")
+
+
+@dataclass
+class _Request:
+    work: Callable[[SqliteTransaction], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    durable: bool
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class SqliteMetadata:
+    """The index in one file; see the module."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._turn():
+                _create(path)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
+                "and mode of the directory, and that it lies on a local disk"
+            ) from error
+        self._reader = _connect(path, read_only=True)
+        self._reading = SqliteTransaction(self._reader)
+        self._scanner = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
+        self._scanning: SqliteTransaction | None = None
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_all, name="index-writer", daemon=True)
+        self._writer.start()
+
+    async def read(self, work: Work[T], /) -> T:
+        with _translated():
+            return _in_one_view(self._reader, self._reading, work)
+
+    async def scan(self, work: Work[T], /) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, work)
+
+    def _scan(self, work: Work[T]) -> T:
+        with _translated():
+            if self._scanning is None:
+                self._scanning = SqliteTransaction(_connect(self.path, read_only=True))
+            return _in_one_view(self._scanning._connection, self._scanning, work)
+
+    async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
+        with _translated():
+            return cast("Row | None", _run(self._reader, statement, parameters).fetchone())
+
+    async def write(self, work: Work[T], /, *, durable: bool = True) -> T:
+        loop = asyncio.get_running_loop()
+        request = _Request(work, loop, loop.create_future(), durable)
+        self._queue.put(request)
+        return cast("T", await request.future)
+
+    async def close(self) -> None:
+        self._queue.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.join)
+        self._scanner.shutdown()
+        self._reader.close()
+        os.close(self._lock)
+
+    # ---- the writer thread
+
+    def _write_all(self) -> None:
+        connection = _connect(self.path, read_only=False)
+        transaction = SqliteTransaction(connection)
+        more = True
+        while more:
+            batch, more = self._take()
+            if batch:
+                self._commit(connection, transaction, batch)
+                _settle(batch)
+        connection.close()
+
+    def _take(self) -> tuple[list[_Request], bool]:
+        batch: list[_Request] = []
+        request = self._queue.get()
+        while request is not None:
+            batch.append(request)
+            if len(batch) == _MOST_IN_ONE_COMMIT:
+                return batch, True
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, connection: sqlite3.Connection, transaction: SqliteTransaction, batch: list[_Request]) -> None:
+        try:
+            with self._turn(), _translated():
+                durable = any(request.durable for request in batch)
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                connection.execute("BEGIN IMMEDIATE")
+                for request in batch:
+                    _under_savepoint(connection, transaction, request)
+                connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for request in batch:
+                request.error = request.error or error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _settle(batch: list[_Request]) -> None:
+    for loop in {request.loop for request in batch}:
+        mine = [request for request in batch if request.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle_all, mine)
+        except RuntimeError:
+            continue  # the loop was closed meanwhile: nobody waits any more
+
+
+def _settle_all(requests: list[_Request]) -> None:
+    for request in requests:
+        request.settle()
+
+
+def _under_savepoint(connection: sqlite3.Connection, transaction: SqliteTransaction, request: _Request) -> None:
+    connection.execute("SAVEPOINT work")
+    try:
+        request.result = _finish(request.work(transaction))
+    except sqlite3.OperationalError:
+        raise  # the disk is full or failing: the whole commit is lost
+    except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+        request.error = error
+        connection.execute("ROLLBACK TO work")
+    connection.execute("RELEASE work")
+
+
+def _in_one_view(connection: sqlite3.Connection, transaction: SqliteTransaction, work: Work[T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return _finish(cast("Coroutine[Any, Any, T]", work(transaction)))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"the index cannot be used right now: {error}") from error
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _create(path: Path) -> None:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        _refuse_newer(connection, path)
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StoreError(f"the index {path} lies where SQLite cannot keep its log (a network file system?)")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _definitions():
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise StoreError(
+            f"the index {path} was written by a newer Lading (schema {version}, this one knows {VERSION}); "
+            "start that version, or give this one another store"
+        )
+
+
+def _definitions() -> Iterator[str]:
+    for table in tables.sorted_tables:
+        yield str(CreateTable(table).compile(dialect=_DIALECT))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index).compile(dialect=_DIALECT))

@@ -1,0 +1,245 @@
+"""What every ``Metadata`` promises to a piece of work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from sqlalchemy import bindparam, delete, insert, select
+
+from lading.stores.metadata.schema.content import blobs, manifest_blobs
+from lading.stores.metadata.schema.work import facts
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+pytestmark = pytest.mark.anyio
+
+ADD = Statement(insert(facts).values(name=bindparam("name"), value=bindparam("value")))
+FIND = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
+ALL = Statement(select(facts.c.name, facts.c.value).order_by(facts.c.name))
+DELETE = Statement(delete(facts).where(facts.c.name == bindparam("fact")))
+CONSTANT = Statement(select(facts.c.name).where(facts.c.value == "constant"))
+DANGLING = Statement(insert(manifest_blobs).values(manifest_id=1, blob_id=1))
+BLOB = Statement(
+    insert(blobs).values(digest=bindparam("digest"), size=bindparam("size"), present=True, touched_at=bindparam("at"))
+)
+SIZE = Statement(select(blobs.c.size, blobs.c.touched_at, blobs.c.condemned_at, blobs.c.present))
+
+
+class OhNoError(Exception):
+    pass
+
+
+def add(name: str, value: str = "x") -> Callable[[Transaction], Awaitable[int]]:
+    return lambda tx: tx.execute(ADD, name=name, value=value)
+
+
+async def names(metadata: Metadata) -> list[str]:
+    return [row[0] for row in await metadata.read(lambda tx: tx.rows(ALL))]
+
+
+async def test_the_forms_of_an_answer(metadata: Metadata) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.execute_many(ADD, [{"name": f"n{n}", "value": str(n)} for n in range(3)])
+        assert await tx.rows(ALL) == [("n0", "0"), ("n1", "1"), ("n2", "2")]
+        assert await tx.row(FIND, name="n1") == ("1",)
+        assert await tx.row(FIND, name="none") is None
+        assert await tx.value(FIND, name="n2") == "2"
+        assert await tx.value(FIND, name="none") is None
+        assert await tx.execute(DELETE, fact="n0") == 1
+        assert await tx.execute(DELETE, fact="n0") == 0
+        await tx.execute_many(ADD, [])
+
+    await metadata.write(work)
+    assert await metadata.row(FIND, name="n1") == ("1",)
+    assert await metadata.row(FIND, name="n0") is None
+
+
+async def test_numbers_of_64_bits(metadata: Metadata) -> None:
+    most = (1 << 63) - 1
+    await metadata.write(lambda tx: tx.execute(BLOB, digest="d", size=most, at=most))
+    found = await metadata.row(SIZE)
+    assert found is not None
+    assert (found[0], found[1], found[2], bool(found[3])) == (most, most, None, True)
+
+
+async def test_text_of_any_kind(metadata: Metadata) -> None:
+    for text in ("", "'; DROP TABLE facts; --", "é\u0000x", "\U0001f6a2", "%_\\", "x" * 100_000):
+        await metadata.write(lambda tx, t=text: tx.execute(ADD, name="t", value=t))  # type: ignore[misc]
+        assert await metadata.row(FIND, name="t") == (text,)
+        await metadata.write(lambda tx: tx.execute(DELETE, fact="t"))
+
+
+async def test_constants_in_a_statement(metadata: Metadata) -> None:
+    await metadata.write(add("a", "constant"))
+    assert await metadata.row(CONSTANT) == ("a",)
+
+
+async def test_what_write_answers(metadata: Metadata) -> None:
+    async def work(tx: Transaction) -> str:
+        await tx.execute(ADD, name="a", value="x")
+        return "answer"
+
+    assert await metadata.write(work) == "answer"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_commit_is_seen_at_once_by_everyone(
+    metadata: Metadata, open_metadata: Callable[[], Metadata], durable: bool
+) -> None:
+    other = open_metadata()
+    await metadata.write(add("a"), durable=durable)
+    for one in (metadata, other):
+        assert await one.row(FIND, name="a") == ("x",)
+        assert await one.scan(lambda tx: tx.value(FIND, name="a")) == "x"
+        assert await one.read(lambda tx: tx.value(FIND, name="a")) == "x"
+    await other.write(add("b"), durable=durable)
+    assert await names(metadata) == ["a", "b"]
+    await other.close()
+
+
+async def test_work_that_raises_is_undone(metadata: Metadata) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.execute(ADD, name="a", value="x")
+        raise OhNoError
+
+    with pytest.raises(OhNoError):
+        await metadata.write(work)
+    assert await names(metadata) == []
+
+
+async def test_one_failing_work_does_not_undo_those_it_is_committed_with(metadata: Metadata) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    async def blocks(tx: Transaction) -> None:
+        entered.set()
+        go.wait(5)  # what comes meanwhile is committed together afterwards
+
+    async def fails(tx: Transaction) -> None:
+        await tx.execute(ADD, name="failed", value="x")
+        raise OhNoError
+
+    async def breaks_a_rule(tx: Transaction) -> None:
+        await tx.execute(ADD, name="broken", value="x")
+        await tx.execute(ADD, name="before", value="again")
+
+    first = asyncio.create_task(metadata.write(blocks))
+    await asyncio.to_thread(entered.wait, 5)
+    work: Sequence[Callable[[Transaction], Awaitable[object]]] = [
+        add("before"),
+        fails,
+        add("after"),
+        breaks_a_rule,
+        add("last"),
+    ]
+    waiting = [asyncio.create_task(metadata.write(one)) for one in work]
+    await asyncio.sleep(0.05)
+    go.set()
+    await first
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(one, Exception) for one in done] == [False, True, False, True, False]
+    assert await names(metadata) == ["after", "before", "last"]
+
+
+@pytest.mark.parametrize("how", ["write", "read", "scan"])
+async def test_work_that_waits_for_something_else_is_refused(metadata: Metadata, how: str) -> None:
+    async def work(tx: Transaction) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="waited for something other"):
+        await getattr(metadata, how)(work)
+    await metadata.write(add("a"))
+    assert await names(metadata) == ["a"]
+
+
+async def test_refused_work_leaves_nothing(metadata: Metadata) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.execute(ADD, name="a", value="x")
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError):
+        await metadata.write(work)
+    assert await names(metadata) == []
+
+
+@pytest.mark.parametrize("how", ["read", "scan"])
+async def test_reading_work_cannot_write(metadata: Metadata, how: str) -> None:
+    with pytest.raises(Exception, match=r"readonly|read-only"):
+        await getattr(metadata, how)(add("a"))
+    assert await names(metadata) == []
+    await metadata.write(add("a"))
+
+
+async def test_a_read_sees_one_moment(metadata: Metadata, open_metadata: Callable[[], Metadata]) -> None:
+    other = open_metadata()
+    loop = asyncio.get_running_loop()
+    entered, go = threading.Event(), threading.Event()
+
+    async def look(tx: Transaction) -> tuple[int, int]:
+        first = len(await tx.rows(ALL))
+        entered.set()
+        go.wait(5)
+        return first, len(await tx.rows(ALL))
+
+    looking = asyncio.create_task(metadata.scan(look))
+    await loop.run_in_executor(None, entered.wait, 5)
+    await other.write(add("a"))
+    go.set()
+    assert await looking == (0, 0)
+    assert await names(metadata) == ["a"]
+    await other.close()
+
+
+async def test_references_are_kept(metadata: Metadata) -> None:
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        await metadata.write(lambda tx: tx.execute(DANGLING))
+
+
+async def test_many_writers_in_many_processes_lose_nothing(
+    metadata: Metadata, open_metadata: Callable[[], Metadata]
+) -> None:
+    others = [metadata, open_metadata(), open_metadata()]
+    await asyncio.gather(*(others[n % 3].write(add(f"{n:04}"), durable=bool(n % 2)) for n in range(600)))
+    assert len(await names(metadata)) == 600
+    for one in others[1:]:
+        await one.close()
+
+
+async def test_a_counter_that_all_of_them_raise(metadata: Metadata, open_metadata: Callable[[], Metadata]) -> None:
+    other = open_metadata()
+    await metadata.write(add("count", "0"))
+
+    async def raise_it(tx: Transaction) -> None:
+        value = int(await tx.value(FIND, name="count"))
+        await tx.execute(DELETE, fact="count")
+        await tx.execute(ADD, name="count", value=str(value + 1))
+
+    await asyncio.gather(*((metadata, other)[n % 2].write(raise_it) for n in range(200)))
+    assert await metadata.row(FIND, name="count") == ("200",)
+    await other.close()
+
+
+async def test_work_whose_asker_went_away_is_done_or_not_but_not_half(metadata: Metadata) -> None:
+    async def both(tx: Transaction) -> None:
+        await tx.execute(ADD, name="one", value="x")
+        await tx.execute(ADD, name="two", value="x")
+
+    asking = asyncio.create_task(metadata.write(both))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await metadata.write(add("later"))
+    assert await names(metadata) in (["later"], ["later", "one", "two"])
+
+
+async def test_close_finishes_what_was_begun(open_metadata: Callable[[], Metadata]) -> None:
+    metadata = open_metadata()
+    writing = [asyncio.create_task(metadata.write(add(f"{n:02}"))) for n in range(50)]
+    await asyncio.sleep(0)
+    await metadata.close()
+    await asyncio.gather(*writing)
+    again = open_metadata()
+    assert len(await names(again)) == 50
+    await again.close()
