@@ -1,0 +1,93 @@
+"""Events leave through a table: written in the transaction of what happened, read by whoever listens.
+
+So none is lost, and none is sent for a change that was rolled back. Where nobody listens nothing is written. A pull
+changes nothing that a transaction could carry; pulls wait in memory for a moment and are written together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, delete, func, insert, select
+
+from lading.jobs.clock import now
+from lading.jobs.events import AnyEvent, Event, decode, encode
+from lading.stores.metadata.schema.work import outbox
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+_INSERT = Statement(
+    insert(outbox).values(kind=bindparam("kind"), payload=bindparam("payload"), happened_at=bindparam("happened_at"))
+)
+_AFTER = Statement(
+    select(outbox.c.id, outbox.c.happened_at, outbox.c.payload)
+    .where(outbox.c.id > bindparam("position"))
+    .order_by(outbox.c.id)
+    .limit(bindparam("limit"))
+)
+_FORGET = Statement(delete(outbox).where(outbox.c.id <= bindparam("position")))
+_NEWEST = Statement(select(func.coalesce(func.max(outbox.c.id), 0)))
+
+_MOST_PULLS_WAITING = 10_000
+_PULLS_WAIT_SECONDS = 0.2
+
+
+class Outbox:
+    """Takes events in, and hands them out in the order in which they were committed."""
+
+    def __init__(self, metadata: Metadata, *, listening: bool) -> None:
+        self._metadata = metadata
+        self.listening = listening
+        self._pulls: deque[tuple[Event, int]] = deque(maxlen=_MOST_PULLS_WAITING)
+        self._flush: asyncio.Task[None] | None = None
+
+    async def emit(self, tx: Transaction, event: Event) -> None:
+        """Record an event in the transaction that makes it true."""
+        if self.listening:
+            await tx.execute(_INSERT, kind=type(event).__name__, payload=encode(event), happened_at=now())
+
+    def emit_soon(self, event: Event) -> None:
+        """Record an event that no transaction carries (a pull); lost if the process is killed within a moment."""
+        if not self.listening:
+            return
+        self._pulls.append((event, now()))
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.get_running_loop().create_task(self._write_pulls())
+
+    async def _write_pulls(self) -> None:
+        await asyncio.sleep(_PULLS_WAIT_SECONDS)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write the pulls that wait; at the end of the program too."""
+        waiting = [self._pulls.popleft() for _ in range(len(self._pulls))]
+        if not waiting:
+            return
+        rows = [{"kind": type(e).__name__, "payload": encode(e), "happened_at": at} for e, at in waiting]
+
+        async def record(tx: Transaction) -> None:
+            await tx.execute_many(_INSERT, rows)
+
+        await self._metadata.write(record)
+
+    async def after(self, position: int, limit: int) -> Sequence[tuple[int, int, AnyEvent]]:
+        """Up to ``limit`` events behind ``position``: id, when (milliseconds), event."""
+
+        async def read(tx: Transaction) -> list[tuple[int, int, AnyEvent]]:
+            rows = await tx.rows(_AFTER, position=position, limit=limit)
+            return [(row[0], row[1], decode(row[2])) for row in rows]
+
+        return await self._metadata.read(read)
+
+    async def newest(self) -> int:
+        """The id of the newest event, 0 if there is none."""
+
+        async def read(tx: Transaction) -> int:
+            return int(await tx.value(_NEWEST))
+
+        return await self._metadata.read(read)
+
+    async def forget(self, tx: Transaction, position: int) -> int:
+        """Delete the events up to ``position``, when every consumer is done with them; how many."""
+        return await tx.execute(_FORGET, position=position)
