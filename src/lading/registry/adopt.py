@@ -1,0 +1,395 @@
+"""Adopt: take over the volume of a registry:2 in place.
+
+The bytes stay where they are and the tree of link files is only read (one exception: a blob that was pushed by sha512
+gets that name beside the one it lies under). What the links say goes into the index:
+
+- A manifest is taken over when its bytes are there, have its digest and can be read. Docker's schema 1 is not served
+  here: such manifests are reported and left alone on disk, with the blobs that only they name.
+- A blob is visible in a repository by its layer link, or because a manifest of the repository names it: registry:2
+  checks that at every push, so a link that is missing got lost. It does not check layers that may lie elsewhere
+  (foreign ones, and those with URLs): they need their link.
+- A tag is what its ``current`` link says. A tag whose manifest has no link was deleted, and stays so.
+- Everything counts as touched now, so that the collector's period of grace begins with the adoption. Nobody is
+  notified.
+
+**Going on.** Repositories are taken in order, each with the note of how far this came in its own transaction, so that
+an adoption that was killed goes on behind the last repository it finished.
+
+**Again.** Adopting once more brings what registry:2 wrote meanwhile: links written after the last adoption or export
+began. A tag that both have moved goes where it was moved last. What Lading deleted since does not come back, and
+nothing is ever taken out of the index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import bindparam, delete, exists, func, select, text
+
+from lading.errors import StoreError
+from lading.jobs.clock import now
+from lading.oci.digest import Digest
+from lading.registry.blobs import Blobs
+from lading.registry.manifests import Manifests
+from lading.registry.repositories import Repositories
+from lading.registry.tags import Tags
+from lading.registry.volume import Part, Problem, Reader, alone, check
+from lading.stores.blobs.layout import Layout
+from lading.stores.blobs.links import Tree
+from lading.stores.metadata.schema.content import blobs, repositories
+from lading.stores.metadata.schema.work import facts
+from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
+
+T = TypeVar("T")
+
+_READERS = 4
+_AHEAD = 64
+_MANIFESTS_AT_ONCE = 500
+_BLOBS_AT_ONCE = 4000
+_PAGE = 100
+
+_FACT = "adopted"
+_BROKEN = "adopted-broken:"
+
+_GET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
+_SET = Statement(
+    text(
+        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+)
+_LISTED = Statement(
+    select(facts.c.value).where(facts.c.name >= _BROKEN, facts.c.name < _BROKEN + "~").order_by(facts.c.name)
+)
+_FORGET = Statement(delete(facts).where(facts.c.name >= _BROKEN, facts.c.name < _BROKEN + "~"))
+_ANY = Statement(select(exists().select_from(repositories)))
+_STORED = Statement(
+    select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs).where(blobs.c.present)
+)
+_PRESENT = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size)
+    .where(blobs.c.id > bindparam("after"), blobs.c.present)
+    .order_by(blobs.c.id)
+    .limit(bindparam("limit"))
+)
+
+
+class Counts(msgspec.Struct):
+    """What was taken over.
+
+    ``blobs`` counts one once for each repository it is visible in; ``mended`` those whose layer link was lost.
+    """
+
+    repositories: int = 0
+    manifests: int = 0
+    tags: int = 0
+    blobs: int = 0
+    mended: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add the other's numbers."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass
+class Report:
+    """What an adoption did; when it went on with an interrupted one (``resumed``), what that did as well.
+
+    ``again`` when the volume had been adopted before. ``stored`` and ``bytes`` are the blobs the index has now,
+    ``verified`` those whose bytes were read.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    problems: list[Problem] = field(default_factory=list)
+    resumed: bool = False
+    again: bool = False
+    stored: int = 0
+    bytes: int = 0
+    verified: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a run is: ``done`` of ``total``, in repositories, or in bytes while blobs are verified."""
+
+    phase: str
+    total: int
+    done: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+
+Watch = Callable[[Progress], None]
+
+
+class _Run(msgspec.Struct):
+    """How far an adoption came: links written after ``since`` count; ``done`` is the last repository it finished."""
+
+    started: int
+    since: int
+    done: str = ""
+    lists: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+class _Fact(msgspec.Struct):
+    """What the index remembers: since when it knows all of the tree (0: never), and the run that is under way."""
+
+    synced: int = 0
+    run: _Run | None = None
+
+
+async def needs_adoption(layout: Layout, metadata: Metadata) -> bool:
+    """Whether the volume has a tree that the index knows nothing of, or an adoption was begun and not finished.
+
+    Cheap: it looks no further than the first repository it finds.
+    """
+    fact = await _remembered(metadata)
+    if fact.run is not None:
+        return True
+    row = await metadata.row(_ANY)
+    if fact.synced or (row and row[0]) or not layout.repositories.is_dir():
+        return False
+    return await asyncio.to_thread(lambda: next(Tree(layout).repositories(), None)) is not None
+
+
+async def adopt(
+    metadata: Metadata,
+    layout: Layout,
+    watch: Watch = lambda progress: None,
+    *,
+    verify: bool = False,
+    everything: bool = False,
+) -> Report:
+    """Take over the tree below ``layout``; see the module.
+
+    ``verify`` reads every blob and compares its digest: one that is damaged or gone becomes absent, so that a client
+    that pushes it again mends it. ``everything`` takes what the index does not have even where its link is old.
+    Raises :class:`StoreError` for a directory that is no registry:2 volume, that cannot be read or written, or that
+    another adoption or export works on.
+    """
+    check(layout)
+    with alone(layout):
+        return await take_over(metadata, layout, watch, verify=verify, everything=everything)
+
+
+async def take_over(
+    metadata: Metadata,
+    layout: Layout,
+    watch: Watch = lambda progress: None,
+    *,
+    verify: bool = False,
+    everything: bool = False,
+) -> Report:
+    """:func:`adopt` for whoever holds the volume (:func:`~lading.registry.volume.alone`)."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="adopt") as threads:
+        adoption = _Adoption(metadata, layout, threads, watch)
+        report = await adoption.run(everything=everything)
+        if verify:
+            await adoption.verify(report)
+    report.stored, report.bytes = await metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
+    return report
+
+
+async def synchronised(metadata: Metadata) -> None:
+    """Remember that index and tree say the same now."""
+    value = msgspec.json.encode(_Fact(synced=now())).decode()
+    await metadata.write(lambda tx: tx.execute(_SET, name=_FACT, value=value))
+
+
+async def _remembered(metadata: Metadata) -> _Fact:
+    row = await metadata.row(_GET, name=_FACT)
+    return msgspec.json.decode(row[0], type=_Fact) if row else _Fact()
+
+
+class _Adoption:
+    def __init__(self, metadata: Metadata, layout: Layout, threads: ThreadPoolExecutor, watch: Watch) -> None:
+        self._metadata = metadata
+        self._tree = Tree(layout)
+        self._threads = threads
+        self._watch = watch
+        self._fact = _Fact()
+        self._run = _Run(0, 0)
+        self._unfinished = Counts()
+
+    async def run(self, *, everything: bool) -> Report:
+        self._fact = await _remembered(self._metadata)
+        resumed, again = self._fact.run is not None, self._fact.synced > 0
+        self._run = self._fact.run or _Run(started=now(), since=self._fact.synced)
+        if everything:
+            self._run.since = 0
+        self._fact.run = self._run
+        names = await self._names()
+        progress = Progress("adopt", len(names), counts=self._run.counts)
+        behind = self._run.done.split("/")
+        left = [name for name in names if not self._run.done or name.split("/") > behind]
+        progress.done = len(names) - len(left)
+        self._watch(progress)
+        async for group in self._groups(left):
+            await self._metadata.write(lambda tx, g=group: self._take(tx, g), durable=False)  # type: ignore[misc]
+            progress.done += sum(part.last for part in group)
+            self._watch(progress)
+        problems = await self._metadata.write(self._finish)
+        return Report(self._run.counts, problems, resumed, again)
+
+    async def _names(self) -> list[str]:
+        try:
+            return await self._in_thread(lambda: list(self._tree.repositories()))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(
+                f"cannot read the volume at {error.filename}: {error.strerror}. Run this as a user who can"
+            ) from error
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def _groups(self, names: list[str]) -> AsyncIterator[list[Part]]:
+        """The parts of all repositories in order, as many at once as make a good transaction."""
+        group: list[Part] = []
+        manifests = visible = 0
+        async for part in self._parts(names):
+            if group and (
+                manifests + len(part.manifests) > _MANIFESTS_AT_ONCE or visible + len(part.visible) > _BLOBS_AT_ONCE
+            ):
+                yield group
+                group, manifests, visible = [], 0, 0
+            group.append(part)
+            manifests += len(part.manifests)
+            visible += len(part.visible)
+        if group:
+            yield group
+
+    async def _parts(self, names: list[str]) -> AsyncIterator[Part]:
+        """The parts of all repositories in order; the first ones of those to come are read ahead."""
+        reader = Reader(self._tree, self._run.since)
+        waiting = deque(names)
+        ahead: deque[tuple[Iterator[Part], asyncio.Future[Part]]] = deque()
+        while waiting or ahead:
+            while waiting and len(ahead) < _AHEAD:
+                parts = reader.parts(waiting.popleft())
+                ahead.append((parts, asyncio.ensure_future(self._in_thread(lambda p=parts: next(p)))))  # type: ignore[misc]
+            parts, first = ahead.popleft()
+            part = await first
+            yield part
+            while not part.last:
+                part = await self._in_thread(lambda p=parts: next(p))  # type: ignore[misc]
+                yield part
+
+    # ---- in a transaction
+
+    async def _take(self, tx: Transaction, group: list[Part]) -> None:
+        for part in group:
+            await self._take_part(tx, part)
+        problems = [problem for part in group for problem in part.problems]
+        if problems:
+            self._run.lists += 1
+            listed = msgspec.json.encode(problems).decode()
+            await tx.execute(_SET, name=f"{_BROKEN}{self._run.lists:08}", value=listed)
+        await tx.execute(_SET, name=_FACT, value=msgspec.json.encode(self._fact).decode())
+
+    async def _take_part(self, tx: Transaction, part: Part) -> None:
+        counts = Counts(mended=part.mended)
+        if part.manifests or part.visible or part.tags:
+            repository = await Repositories(tx).ensure(part.repository)
+            visible = await self._take_blobs(tx, repository, part)
+            manifests = await self._take_manifests(tx, repository, part, visible)
+            counts.blobs, counts.manifests = len(visible), len(manifests)
+            counts.tags = await _take_tags(tx, repository, part, manifests)
+        self._unfinished.add(counts)
+        if part.last:
+            self._run.done = part.repository
+            self._run.counts.add(self._unfinished)
+            self._run.counts.repositories += int(not self._run.since or self._unfinished != Counts())
+            self._unfinished = Counts()
+
+    async def _take_blobs(self, tx: Transaction, repository: int, part: Part) -> dict[str, int]:
+        """Make a part's blobs visible; their ids."""
+        named = [digest for found in part.manifests for digest in found.blobs]
+        ids = {}
+        for digest in dict.fromkeys((*named, *part.visible)):
+            # looked at again under the lock that the collector takes to delete it
+            size = self._tree.size(digest)
+            if size is not None:
+                ids[digest] = await Blobs(tx).found(digest, size)
+        await Blobs(tx).show(repository, ids.values())
+        return ids
+
+    async def _take_manifests(
+        self, tx: Transaction, repository: int, part: Part, visible: dict[str, int]
+    ) -> dict[str, int]:
+        ids = {}
+        for found in part.manifests:
+            manifest = found.manifest
+            if self._tree.size(manifest.digest) is None:
+                continue
+            blob = await Blobs(tx).found(manifest.digest, manifest.size)
+            named = [visible[digest] for digest in found.blobs if digest in visible]
+            named += [await Blobs(tx).reserve(Digest(digest), size) for digest, size in found.missing.items()]
+            ids[str(manifest.digest)] = await Manifests(tx).found(repository, blob, manifest, named, found.pushed_at)
+        return ids
+
+    async def _finish(self, tx: Transaction) -> list[Problem]:
+        """Forget how far this came, and remember that the index knows the tree as it was when this started."""
+        lists = await tx.rows(_LISTED)
+        await tx.execute(_FORGET)
+        value = msgspec.json.encode(_Fact(synced=self._run.started)).decode()
+        await tx.execute(_SET, name=_FACT, value=value)
+        return [problem for row in lists for problem in msgspec.json.decode(row[0], type=list[Problem])]
+
+    # ---- bytes
+
+    async def verify(self, report: Report) -> None:
+        """Read every blob the index has; make those absent that are damaged or gone."""
+        total = await self._metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
+        progress = Progress("verify", int(total[1]), counts=report.counts)
+        after = 0
+        while page := await self._metadata.scan(lambda tx, a=after: tx.rows(_PRESENT, after=a, limit=_PAGE)):  # type: ignore[misc]
+            self._watch(progress)
+            for row, problem in await asyncio.gather(*(self._verify(row) for row in page)):
+                report.verified += 1
+                progress.done += row[2]
+                if problem is not None and await self._lose(row[1]):
+                    report.problems.append(problem)
+            after = page[-1][0]
+        self._watch(progress)
+
+    async def _verify(self, row: Row) -> tuple[Row, Problem | None]:
+        return row, await self._in_thread(lambda: _damage(self._tree.layout, Digest(row[1])))
+
+    async def _lose(self, digest: str) -> bool:
+        return await self._metadata.write(lambda tx: Blobs(tx).lost(digest))
+
+
+async def _take_tags(tx: Transaction, repository: int, part: Part, manifests: dict[str, int]) -> int:
+    taken = 0
+    for tag, digest, moved_at in part.tags:
+        manifest = manifests.get(digest) or await Manifests(tx).find(repository, Digest(digest))
+        if manifest is not None:
+            taken += await Tags(tx).found(repository, tag, manifest, moved_at)
+    return taken
+
+
+def _damage(layout: Layout, digest: Digest) -> Problem | None:
+    """What is wrong with a blob's bytes."""
+    try:
+        with layout.blob(digest).open("rb") as file:
+            actual = hashlib.file_digest(file, digest.algorithm).hexdigest()
+    except FileNotFoundError:
+        return Problem(
+            "no-data", "", str(digest), "its bytes are not in the volume; push an image that has it to mend it"
+        )
+    except OSError as error:
+        return Problem("unreadable", "", str(digest), f"{error.strerror}; push an image that has it to mend it")
+    if actual == digest.hex:
+        return None
+    return Problem(
+        "damaged", "", str(digest), f"its bytes have the digest {actual}; push an image that has it to mend it"
+    )

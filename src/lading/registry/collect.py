@@ -1,0 +1,383 @@
+"""Collection: what nothing refers to goes away, while pushes and pulls go on.
+
+**What lives.** A tag keeps its manifest. A manifest keeps the manifests and blobs it names, and those that name it as
+their subject. What was touched within the period of grace lives as if it were tagged. Everything else may go: also
+manifests that only keep each other.
+
+**How it goes.** Manifests go in the transaction that finds them dead. A blob is first *condemned*: a mark, nothing
+more. Whoever asks for it, pushes it or mounts it takes the mark off. Only after a wait, in which a client that was told
+"I have it" has time to push the manifest that needs it, is it *swept*: made absent under the lock that every
+writer takes, its bytes deleted, its row deleted. A crash between any two of these leaves a row that says absent, and
+the next run goes on from there; nothing that is present ever lacks its bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, text
+
+from lading.jobs.clock import now
+from lading.oci.digest import Digest
+from lading.stores.blobs.base import BlobStore
+from lading.stores.metadata.schema.content import (
+    blobs,
+    manifest_blobs,
+    manifest_children,
+    manifests,
+    repositories,
+    repository_blobs,
+    tags,
+)
+from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
+
+log = logging.getLogger(__name__)
+
+_HOUR = 3_600_000
+_PAGE = 500
+_SWEEP_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Terms:
+    """When something may go, in milliseconds.
+
+    ``grace``: how long content is kept that nothing refers to; ``untagged``: the same for manifests (None: for ever);
+    ``wait``: how long a condemned blob is left before it is swept.
+    """
+
+    grace: int
+    untagged: int | None
+    wait: int
+
+    @classmethod
+    def of(cls, grace: int, untagged: int | None) -> Terms:
+        """The usual terms: a wait of a quarter of the grace, an hour at most."""
+        return cls(grace, untagged, min(grace // 4, _HOUR))
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Something that went, or would go: ``kind`` is manifest or blob, ``size`` in bytes, ``reason`` for a reader."""
+
+    kind: str
+    repository: str
+    digest: str
+    size: int
+    reason: str
+
+
+@dataclass
+class Report:
+    """What a run did, or would do."""
+
+    gone: list[Gone] = field(default_factory=list)
+    manifests: int = 0
+    condemned: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    repositories: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+_REPOSITORIES = Statement(
+    select(repositories.c.id, repositories.c.name)
+    .where(
+        repositories.c.id > bindparam("after"),
+        exists().where(
+            manifests.c.repository_id == repositories.c.id,
+            manifests.c.touched_at <= bindparam("cutoff"),
+            ~exists().where(tags.c.manifest_id == manifests.c.id),
+        ),
+    )
+    .order_by(repositories.c.id)
+    .limit(bindparam("limit"))
+)
+_MANIFESTS = Statement(
+    select(manifests.c.id, manifests.c.digest, manifests.c.subject, manifests.c.touched_at, manifests.c.size).where(
+        manifests.c.repository_id == bindparam("repository")
+    )
+)
+_TAGGED = Statement(select(tags.c.manifest_id).where(tags.c.repository_id == bindparam("repository")))
+_CHILDREN = Statement(
+    select(manifest_children.c.manifest_id, manifest_children.c.digest)
+    .join(manifests, manifests.c.id == manifest_children.c.manifest_id)
+    .where(manifests.c.repository_id == bindparam("repository"))
+)
+_DELETE_MANIFEST = Statement(delete(manifests).where(manifests.c.id == bindparam("manifest")))
+
+_unreferenced = and_(
+    ~exists().where(manifest_blobs.c.blob_id == blobs.c.id), ~exists().where(manifests.c.blob_id == blobs.c.id)
+)
+_UNREFERENCED = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.touched_at)
+    .where(
+        blobs.c.id > bindparam("after"),
+        blobs.c.touched_at <= bindparam("cutoff"),
+        blobs.c.condemned_at.is_(None),
+        _unreferenced,
+    )
+    .order_by(blobs.c.id)
+    .limit(bindparam("limit"))
+)
+_CONDEMN = Statement(
+    text(
+        "UPDATE blobs SET condemned_at = :now WHERE id = :blob AND condemned_at IS NULL AND touched_at <= :cutoff"
+        " AND NOT EXISTS (SELECT 1 FROM manifest_blobs m WHERE m.blob_id = blobs.id)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.blob_id = blobs.id)"
+    )
+)
+_CONDEMNED = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.condemned_at)
+    .where(blobs.c.condemned_at <= bindparam("cutoff"), blobs.c.id > bindparam("after"))
+    .order_by(blobs.c.id)
+    .limit(bindparam("limit"))
+)
+_IS_DOOMED = Statement(
+    select(blobs.c.id).where(blobs.c.id == bindparam("blob"), blobs.c.condemned_at.is_not(None), _unreferenced)
+)
+_MAKE_ABSENT = Statement(text("UPDATE blobs SET present = :absent WHERE id = :blob"))
+_REPRIEVE = Statement(text("UPDATE blobs SET condemned_at = NULL WHERE id = :blob"))
+_HIDE = Statement(delete(repository_blobs).where(repository_blobs.c.blob_id == bindparam("blob")))
+_DELETE_BLOB = Statement(delete(blobs).where(blobs.c.id == bindparam("blob")))
+_IS_ABSENT = Statement(
+    select(blobs.c.id).where(
+        blobs.c.id == bindparam("blob"),
+        blobs.c.condemned_at.is_not(None),
+        blobs.c.present.is_(False),
+        # a manifest that need not have its blobs may have come to name the row meanwhile
+        _unreferenced,
+    )
+)
+_BLOBS_OF = Statement(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.touched_at).where(
+        or_(
+            exists().where(
+                manifest_blobs.c.blob_id == blobs.c.id, manifest_blobs.c.manifest_id == bindparam("manifest")
+            ),
+            exists().where(manifests.c.blob_id == blobs.c.id, manifests.c.id == bindparam("manifest")),
+        )
+    )
+)
+_USERS_OF = Statement(
+    text(
+        "SELECT manifest_id FROM manifest_blobs WHERE blob_id = :blob"
+        " UNION SELECT id FROM manifests WHERE blob_id = :blob"
+    )
+)
+_EMPTY = Statement(
+    text(
+        "DELETE FROM repositories WHERE created_at <= :cutoff AND description = '' AND stars = 0 AND NOT official"
+        " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = repositories.id)"
+        " AND NOT EXISTS (SELECT 1 FROM repository_blobs b WHERE b.repository_id = repositories.id)"
+    )
+)
+_STORED = Statement(
+    select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs).where(blobs.c.present)
+)
+
+
+class Collect:
+    """Takes away what nothing refers to."""
+
+    def __init__(self, metadata: Metadata, store: BlobStore) -> None:
+        self._metadata = metadata
+        self._store = store
+
+    async def run(self, terms: Terms) -> Report:
+        """Collect once."""
+        report = Report()
+        if terms.untagged is not None:
+            await self._collect_manifests(terms.untagged, report)
+        await self._condemn(terms.grace, report)
+        await self._sweep(terms.wait, report)
+        cutoff = now() - terms.grace
+        report.repositories = await self._metadata.write(lambda tx: tx.execute(_EMPTY, cutoff=cutoff))
+        log.info(
+            "collection: %d manifests deleted, %d blobs condemned, %d blobs deleted, %d bytes freed",
+            report.manifests,
+            report.condemned,
+            report.blobs,
+            report.bytes,
+        )
+        return report
+
+    async def preview(self, terms: Terms) -> Report:
+        """What would go now or, once their wait is over, later; and why. Changes nothing."""
+        report = Report()
+        dead: set[int] = set()
+        if terms.untagged is not None:
+            cutoff = now() - terms.untagged
+            async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
+                for repository, name in page:
+                    found = await self._metadata.scan(lambda tx, r=repository: _dead(tx, r, cutoff))  # type: ignore[misc]
+                    dead.update(manifest.id for manifest in found)
+                    report.manifests += len(found)
+                    report.gone += [_gone(name, manifest) for manifest in found]
+        for gone in await self._metadata.scan(lambda tx: _doomed_blobs(tx, dead, now() - terms.grace)):
+            report.gone.append(gone)
+            report.blobs += 1
+            report.bytes += gone.size
+        return report
+
+    async def stored(self) -> tuple[int, int]:
+        """How many blobs are stored, and how many bytes."""
+        row = await self._metadata.scan(lambda tx: tx.row(_STORED))
+        return (row[0], row[1]) if row else (0, 0)
+
+    # ---- manifests
+
+    async def _collect_manifests(self, untagged: int, report: Report) -> None:
+        cutoff = now() - untagged
+        async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
+            for repository, name in page:
+                while True:
+                    gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
+                    report.manifests += len(gone)
+                    report.gone += [_gone(name, manifest) for manifest in gone]
+                    if len(gone) < _PAGE:
+                        break
+
+    # ---- blobs
+
+    async def _condemn(self, grace: int, report: Report) -> None:
+        cutoff = now() - grace
+        async for page in self._pages(_UNREFERENCED, _PAGE, cutoff):
+            report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
+
+    async def _sweep(self, wait: int, report: Report) -> None:
+        async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, now() - wait):
+            doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
+            await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
+
+    async def _pages(self, statement: Statement, size: int, cutoff: int) -> AsyncIterator[Sequence[Row]]:
+        """Rows page by page; their first column is the id that the next page begins behind."""
+        after = 0
+        while True:
+            page = await self._metadata.scan(
+                lambda tx, a=after: tx.rows(statement, after=a, cutoff=cutoff, limit=size)  # type: ignore[misc]
+            )
+            if page:
+                yield page
+            if len(page) < size:
+                return
+            after = page[-1][0]
+
+    async def _delete(self, tx: Transaction, doomed: Sequence[Row], report: Report) -> None:
+        # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
+        # meanwhile took the mark off, and is left alone
+        for blob, digest, size, condemned_at in doomed:
+            if await tx.value(_IS_ABSENT, blob=blob) is None:
+                continue
+            try:
+                freed = self._store.delete(Digest(digest))
+            except OSError as error:
+                report.failed.append(f"{digest}: {error.strerror}")
+                log.warning("blob %s could not be deleted: %s", digest, error)
+                continue
+            await tx.execute(_DELETE_BLOB, blob=blob)
+            report.blobs += 1
+            report.bytes += freed
+            report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at)}"))
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    id: int
+    digest: str
+    touched_at: int
+    size: int
+
+
+def _gone(repository: str, manifest: _Manifest) -> Gone:
+    reason = f"untagged and unreferenced since {_ago(manifest.touched_at)}"
+    return Gone("manifest", repository, manifest.digest, manifest.size, reason)
+
+
+async def _dead(tx: Transaction, repository: int, cutoff: int) -> list[_Manifest]:
+    """The manifests of a repository that nothing living refers to."""
+    rows = await tx.rows(_MANIFESTS, repository=repository)
+    by_digest = {row[1]: row[0] for row in rows}
+    keeps: defaultdict[int, list[int]] = defaultdict(list)
+    for parent, digest in await tx.rows(_CHILDREN, repository=repository):
+        if digest in by_digest:
+            keeps[parent].append(by_digest[digest])
+    for manifest, _, subject, _, _ in rows:
+        if subject in by_digest:
+            keeps[by_digest[subject]].append(manifest)
+    roots = [row[0] for row in await tx.rows(_TAGGED, repository=repository)]
+    living = _reachable([*roots, *(row[0] for row in rows if row[3] > cutoff)], keeps)
+    return [_Manifest(row[0], row[1], row[3], row[4]) for row in rows if row[0] not in living]
+
+
+def _reachable(roots: Iterable[int], keeps: dict[int, list[int]]) -> set[int]:
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        manifest = waiting.pop()
+        if manifest not in found:
+            found.add(manifest)
+            waiting.extend(keeps.get(manifest, ()))
+    return found
+
+
+async def _delete_dead(tx: Transaction, repository: int, cutoff: int) -> list[_Manifest]:
+    dead = (await _dead(tx, repository, cutoff))[:_PAGE]
+    for manifest in dead:
+        await tx.execute(_DELETE_MANIFEST, manifest=manifest.id)
+    return dead
+
+
+async def _mark(tx: Transaction, page: Sequence[Row], cutoff: int) -> int:
+    marked = 0
+    for row in page:
+        marked += await tx.execute(_CONDEMN, blob=row[0], cutoff=cutoff, now=now())
+    return marked
+
+
+async def _hide(tx: Transaction, page: Sequence[Row]) -> list[Row]:
+    """Make condemned blobs absent and invisible; those that somebody came to refer to are let off."""
+    doomed = []
+    for row in page:
+        if await tx.value(_IS_DOOMED, blob=row[0]) is None:
+            await tx.execute(_REPRIEVE, blob=row[0])
+            continue
+        await tx.execute(_HIDE, blob=row[0])
+        await tx.execute(_MAKE_ABSENT, blob=row[0], absent=False)
+        doomed.append(row)
+    return doomed
+
+
+async def _doomed_blobs(tx: Transaction, dead: set[int], cutoff: int) -> list[Gone]:
+    found: dict[int, Gone] = {}
+    for blob, digest, size, condemned_at in await _all(tx, _CONDEMNED, now()):
+        if await tx.value(_IS_DOOMED, blob=blob) is None:
+            continue  # something came to need it; the sweep takes the mark off
+        found[blob] = Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at)}")
+    for blob, digest, size, touched_at in await _all(tx, _UNREFERENCED, cutoff):
+        found[blob] = Gone("blob", "", digest, size, f"unreferenced since {_ago(touched_at)}")
+    for manifest in dead:
+        for blob, digest, size, touched_at in await tx.rows(_BLOBS_OF, manifest=manifest):
+            users = {row[0] for row in await tx.rows(_USERS_OF, blob=blob)}
+            if touched_at <= cutoff and users <= dead:
+                found[blob] = Gone("blob", "", digest, size, "only manifests that go refer to it")
+    return list(found.values())
+
+
+async def _all(tx: Transaction, statement: Statement, cutoff: int) -> list[Row]:
+    found: list[Row] = []
+    after = 0
+    while page := await tx.rows(statement, after=after, cutoff=cutoff, limit=_PAGE):
+        found += page
+        after = page[-1][0]
+    return found
+
+
+def _ago(moment: int) -> str:
+    minutes = max(0, now() - moment) // 60_000
+    if minutes < 120:
+        return f"{minutes} minutes ago"
+    return f"{minutes // 60} hours ago" if minutes < 2880 else f"{minutes // 1440} days ago"

@@ -1,0 +1,130 @@
+"""Pull: manifests, blobs, and lists of what is there (distribution spec, "Pull", "Content Discovery")."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
+from lading.jobs.events import BlobPulled, By, ManifestPulled, Target
+from lading.jobs.outbox import Outbox
+from lading.oci.digest import Digest
+from lading.oci.manifest import parse
+from lading.oci.mediatypes import OCTET_STREAM
+from lading.registry.blobs import VISIBLE, Blobs
+from lading.registry.manifests import BY_DIGEST, BY_TAG, Manifests, Referrer
+from lading.registry.push import references
+from lading.registry.repositories import Repositories
+from lading.registry.tags import Tags
+from lading.stores.blobs.base import BlobFile, BlobStore
+from lading.stores.metadata.transaction import Metadata, Transaction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredManifest:
+    """A manifest as it came in."""
+
+    digest: str
+    media_type: str
+    raw: bytes
+
+
+class Pull:
+    """Hands content out."""
+
+    def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox) -> None:
+        self._metadata = metadata
+        self._store = store
+        self._outbox = outbox
+
+    async def manifest(self, repository: str, reference: str, *, by_digest: bool) -> StoredManifest:
+        """A manifest by tag or digest: one statement."""
+        row = await self._metadata.row(BY_DIGEST if by_digest else BY_TAG, name=repository, reference=reference)
+        if row is not None:
+            return StoredManifest(*row)
+        await self._known(repository)
+        what = "manifest" if by_digest else "tag"
+        raise ManifestUnknown(f"{repository} has no {what} {reference}", detail={what: reference})
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        """The size of a blob in bytes. Whoever asks is about to rely on it, so the collector keeps away."""
+        row = await self._metadata.row(VISIBLE, name=repository, digest=digest)
+        if row is not None and row[1] is not None and not await self._rescue(digest):
+            row = None
+        if row is None:
+            await self._known(repository)
+            raise BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})
+        size: int = row[0]
+        return size
+
+    async def blob(self, repository: str, digest: Digest) -> BlobFile:
+        """A blob open for reading; close it."""
+        await self.blob_size(repository, digest)
+        file = self._store.open(digest)
+        if file is None:
+            log.error("the index says that blob %s of %s is stored, but its file is gone", digest, repository)
+            raise BlobUnknown(f"the bytes of blob {digest} are lost; push it again", detail={"digest": digest})
+        return file
+
+    async def tags(self, repository: str, after: str, limit: int) -> tuple[list[str], bool]:
+        """Up to ``limit`` tags behind ``after``, and whether there are more."""
+
+        async def read(tx: Transaction) -> list[str] | None:
+            own = await Repositories(tx).find(repository)
+            return None if own is None else await Tags(tx).page(own, after, limit + 1)
+
+        found = await self._metadata.read(read)
+        if found is None:
+            raise _unknown(repository)
+        return found[:limit], len(found) > limit
+
+    async def catalog(self, after: str, limit: int) -> tuple[list[str], bool]:
+        """Up to ``limit`` repositories behind ``after``, and whether there are more."""
+        found = await self._metadata.read(lambda tx: Repositories(tx).page(after, limit + 1))
+        return found[:limit], len(found) > limit
+
+    async def referrers(
+        self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
+    ) -> tuple[list[Referrer], bool]:
+        """Up to ``limit`` referrers of a subject behind the digest ``after``, and whether there are more.
+
+        The subject need not be there, nor the repository. What was pushed to a registry without this API counts as
+        well: it names its subject, whatever the client wrote into the index under the fallback tag.
+        """
+
+        async def read(tx: Transaction) -> list[Referrer]:
+            own = await Repositories(tx).find(repository)
+            if own is None:
+                return []
+            return await Manifests(tx).referrers(own, subject, artifact_type, after, limit + 1)
+
+        found = await self._metadata.read(read)
+        return found[:limit], len(found) > limit
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody wants to hear of pulls; if not, spare the work of telling."""
+        return self._outbox.listening
+
+    def manifest_pulled(self, repository: str, stored: StoredManifest, tag: str, by: By) -> None:
+        """Tell whoever listens that a manifest was handed out."""
+        target = Target(stored.digest, stored.media_type, len(stored.raw))
+        named = references(parse(stored.raw, stored.media_type, most_depth=len(stored.raw)))
+        self._outbox.emit_soon(ManifestPulled(repository=repository, by=by, target=target, tag=tag, references=named))
+
+    def blob_pulled(self, repository: str, digest: Digest, size: int, by: By) -> None:
+        """Tell whoever listens that a blob was handed out."""
+        self._outbox.emit_soon(BlobPulled(repository=repository, by=by, target=Target(digest, OCTET_STREAM, size)))
+
+    async def _rescue(self, digest: Digest) -> bool:
+        return await self._metadata.write(lambda tx: Blobs(tx).rescue(digest), durable=False)
+
+    async def _known(self, repository: str) -> None:
+        if await self._metadata.read(lambda tx: Repositories(tx).find(repository)) is None:
+            raise _unknown(repository)
+
+
+def _unknown(repository: str) -> RepositoryUnknown:
+    return RepositoryUnknown(f"there is no repository {repository}", detail={"name": repository})

@@ -1,0 +1,33 @@
+"""Uploads that nobody finished are given up (``storage.maintenance.uploadpurging``)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from lading.stores.blobs.base import BlobStore, FoundUpload
+
+log = logging.getLogger(__name__)
+
+
+class Purge:
+    """Deletes uploads that have lain still for ``age``; one that a request works on is left alone."""
+
+    def __init__(self, store: BlobStore, *, age: timedelta, dry_run: bool = False) -> None:
+        self._store = store
+        self._age = age
+        self._dry_run = dry_run
+
+    async def run(self) -> list[FoundUpload]:
+        """Purge once; what went, or would go."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._run)
+
+    def _run(self) -> list[FoundUpload]:
+        before = datetime.now(UTC) - self._age
+        old = [upload for upload in self._store.uploads() if upload.touched_at < before]
+        gone = [each for each in old if self._dry_run or self._store.discard_upload(each.repository, each.uuid)]
+        if gone:
+            verb = "would be given up" if self._dry_run else "given up"
+            log.info("%d unfinished uploads older than %s %s", len(gone), self._age, verb)
+        return gone

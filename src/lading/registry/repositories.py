@@ -1,0 +1,108 @@
+"""Repositories: names, and what the v1 search shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, exists, func, or_, select, text, update
+
+from lading.jobs.clock import now
+from lading.stores.metadata.schema.content import manifests, repositories
+from lading.stores.metadata.transaction import Statement, Transaction
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository as search shows it."""
+
+    name: str
+    description: str
+    stars: int
+    official: bool
+
+
+_has_manifests = exists().where(manifests.c.repository_id == repositories.c.id)
+
+_FIND = Statement(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
+_ADD = Statement(text("INSERT INTO repositories (name, created_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING"))
+_PAGE = Statement(
+    select(repositories.c.name)
+    .where(repositories.c.name > bindparam("after"), _has_manifests)
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)
+_ALL = Statement(select(repositories.c.name))
+_matching = or_(
+    repositories.c.name.like(bindparam("pattern"), escape="\\"),
+    func.lower(repositories.c.description).like(bindparam("pattern"), escape="\\"),
+)
+_SEARCH = Statement(
+    select(repositories.c.name, repositories.c.description, repositories.c.stars, repositories.c.official)
+    .where(_matching, _has_manifests)
+    # what begins with the term, or has it as its last component, is what was meant
+    .order_by(
+        repositories.c.official.desc(),
+        repositories.c.stars.desc(),
+        func.length(repositories.c.name),
+        repositories.c.name,
+    )
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+)
+_COUNT = Statement(select(func.count()).select_from(repositories).where(_matching, _has_manifests))
+_DESCRIBE = Statement(
+    update(repositories)
+    .where(repositories.c.name == bindparam("repository"))
+    .values(
+        description=func.coalesce(bindparam("new_description"), repositories.c.description),
+        stars=func.coalesce(bindparam("new_stars"), repositories.c.stars),
+        official=func.coalesce(bindparam("new_official"), repositories.c.official),
+    )
+)
+
+
+class Repositories:
+    """The repositories, in a transaction."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def find(self, name: str) -> int | None:
+        """The id of a repository, or None."""
+        found: int | None = await self._tx.value(_FIND, name=name)
+        return found
+
+    async def ensure(self, name: str) -> int:
+        """The id of a repository, which is made if it is not there."""
+        found = await self.find(name)
+        if found is None:
+            await self._tx.execute(_ADD, name=name, now=now())
+            found = await self.find(name)
+        assert found is not None
+        return found
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        """Names behind ``after`` in byte order; only repositories that hold a manifest."""
+        return [row[0] for row in await self._tx.rows(_PAGE, after=after, limit=limit)]
+
+    async def all(self) -> list[str]:
+        """Every name, in no order; also of repositories that hold only blobs."""
+        return [row[0] for row in await self._tx.rows(_ALL)]
+
+    async def search(self, term: str, limit: int, offset: int) -> tuple[int, Sequence[Repository]]:
+        """How many repositories have ``term`` in their name or description, and a page of them, best first."""
+        escaped = term.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        pattern = f"%{escaped}%"
+        total: int = await self._tx.value(_COUNT, pattern=pattern)
+        rows = await self._tx.rows(_SEARCH, pattern=pattern, limit=limit, offset=offset)
+        return total, [Repository(row[0], row[1], row[2], bool(row[3])) for row in rows]
+
+    async def describe(
+        self, name: str, *, description: str | None = None, stars: int | None = None, official: bool | None = None
+    ) -> bool:
+        """Set what search shows of a repository; None leaves a value as it is. Whether there is such a repository."""
+        changed = await self._tx.execute(
+            _DESCRIBE, repository=name, new_description=description, new_stars=stars, new_official=official
+        )
+        return changed > 0

@@ -1,0 +1,145 @@
+"""A registry without HTTP, on a store and an index of its own, and a clock that tests move."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from lading.jobs.events import By
+from lading.jobs.outbox import Outbox
+from lading.oci.digest import Digest
+from lading.oci.manifest import Manifest
+from lading.registry.collect import Collect, Report, Terms
+from lading.registry.delete import Delete
+from lading.registry.pull import Pull
+from lading.registry.push import Push, PushPolicy
+from lading.registry.uploads import Uploads
+from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.schema.content import blobs
+from lading.stores.metadata.transaction import Statement, Transaction
+from tests.support.images import Blob, Image, Index, image
+
+T = TypeVar("T")
+
+BY = By(actor="someone", request_id="request", method="PUT")
+SECRET = b"the installation's secret"
+HOUR = 3_600_000
+AT_ONCE = Terms(grace=0, untagged=0, wait=0)
+
+_ALL_BLOBS = Statement(select(blobs.c.digest, blobs.c.present, blobs.c.condemned_at, blobs.c.touched_at))
+
+
+class Clock:
+    """Stands in for the ``time`` module in ``lading.jobs.clock``; it moves when told to."""
+
+    def __init__(self) -> None:
+        self.milliseconds = 1_700_000_000_000
+
+    def time_ns(self) -> int:
+        return self.milliseconds * 1_000_000
+
+    def pass_by(self, milliseconds: float) -> None:
+        self.milliseconds += int(milliseconds)
+
+
+class World:
+    """Everything one process needs. Two of them on one ``root`` are two processes."""
+
+    def __init__(self, root: Path, *, policy: PushPolicy | None = None, listening: bool = True) -> None:
+        self.root = root
+        self.store = FilesystemStore(root, threads=4)
+        self.metadata = open_index(f"sqlite:///{root / 'lading' / 'index.sqlite'}")
+        self.outbox = Outbox(self.metadata, listening=listening)
+        self.uploads = Uploads(self.metadata, self.store, self.outbox, SECRET)
+        self.push = Push(self.metadata, self.store, self.outbox, policy or PushPolicy())
+        self.pull = Pull(self.metadata, self.store, self.outbox)
+        self.delete = Delete(self.metadata, self.outbox)
+        self.collect = Collect(self.metadata, self.store)
+
+    async def close(self) -> None:
+        await self.metadata.close()
+
+    # ---- bring in
+
+    async def put_blob(self, repository: str, data: bytes) -> Digest:
+        digest = Digest.of(data)
+        await self.uploads.push(repository, digest, stream(data), BY)
+        return digest
+
+    async def put_manifest(self, repository: str, manifest: Blob, *tags: str) -> Manifest:
+        return await self.push.manifest(
+            repository, Digest(manifest.digest), tags, manifest.media_type, manifest.data, BY
+        )
+
+    async def put(self, repository: str, content: Image | Index, *tags: str) -> Digest:
+        """Everything of an image or an index, children first."""
+        if isinstance(content, Index):
+            for one in content.images:
+                await self.put(repository, one)
+        else:
+            for blob in content.blobs:
+                await self.put_blob(repository, blob.data)
+        return (await self.put_manifest(repository, content.manifest, *tags)).digest
+
+    # ---- look
+
+    async def has_manifest(self, repository: str, reference: str) -> bool:
+        return await _there(self.pull.manifest(repository, reference, by_digest=":" in reference))
+
+    async def has_blob(self, repository: str, digest: str) -> bool:
+        """Whether a blob is visible, as HEAD answers it (which takes the collector's mark off)."""
+        return await _there(self.pull.blob_size(repository, Digest(digest)))
+
+    async def read(self, repository: str, digest: str) -> bytes:
+        file = await self.pull.blob(repository, Digest(digest))
+        try:
+            return file.read_at(0, file.size + 1)
+        finally:
+            file.close()
+
+    async def rows(self) -> dict[str, tuple[bool, int | None, int]]:
+        """Every blob in the index: present, condemned_at, touched_at."""
+        found = await self.metadata.read(lambda tx: tx.rows(_ALL_BLOBS))
+        return {row[0]: (bool(row[1]), row[2], row[3]) for row in found}
+
+    def files(self) -> set[str]:
+        """Every blob whose bytes lie in the store."""
+        return {digest for digest, _ in self.store.walk()}
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self.metadata.write(work)
+
+    async def run(self, terms: Terms = AT_ONCE) -> Report:
+        """Collect, under the promise of every run: ``preview`` told it before."""
+        return await self.collect.run(terms)
+
+
+async def stream(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def broken(parts: Iterable[bytes], error: BaseException) -> AsyncIterator[bytes]:
+    """A sender that breaks off."""
+    for part in parts:
+        yield part
+    raise error
+
+
+async def _there(work: Awaitable[Any]) -> bool:
+    from lading.errors import Missing
+
+    try:
+        await work
+    except Missing:
+        return False
+    return True
+
+
+def tiny(seed: object, *, layers: Sequence[int] = (50,), **options: Any) -> Image:
+    """A small image of its own."""
+    return image(seed, layers, **options)
