@@ -1,0 +1,384 @@
+"""One HTTP/1.1 connection: uvicorn's protocol, written for a registry.
+
+Requests are parsed by httptools (llhttp) and handed to the ASGI application. What differs from uvicorn's own protocol:
+
+* **files leave by sendfile**: the ASGI extension ``http.response.zerocopysend`` copies from the file to the socket in
+  the kernel, one step each time round the loop, so that downloads do not hold up small requests;
+* **bodies come in as they arrived**, chunk by chunk and uncopied, and the sender is held back when the application is
+  slower than it is;
+* **time is bounded without timers**: every connection has a deadline that moves when it makes progress, and one sweep
+  a second closes those past it (slow headers, idle connections, stalled bodies, readers that do not read);
+* the head of a request is bounded in size, and what is no HTTP gets an answer in the registry's error form;
+* a response sent before the whole request was read closes the connection only after the client had time to read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from lading.api.exchange import STATUS_LINES, Exchange
+
+log = logging.getLogger(__name__)
+
+_LINGER_SECONDS = 3.0
+
+_PLAIN_EXTENSIONS: dict[str, Any] = {"http.response.zerocopysend": {}}
+_TLS_EXTENSIONS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a connection may take, in seconds, and how large the head of a request may be, in bytes."""
+
+    head: float = 30.0
+    idle: float = 75.0
+    stall: float = 60.0
+    head_bytes: int = 65_536
+    most_connections: int = 10_000
+
+
+class Sweeper:
+    """Closes the connections that are past their deadline, once a second."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.connections: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        if self._timer is None:
+            self._timer = self.loop.call_later(1.0, self._sweep)
+
+    def _sweep(self) -> None:
+        moment = self.loop.time()
+        for connection in [each for each in self.connections if each.deadline < moment]:
+            connection.expire()
+        self._timer = self.loop.call_later(1.0, self._sweep) if self.connections else None
+
+
+class Protocol:
+    """What uvicorn calls for each connection: a factory that remembers the limits and the sweeper."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._sweeper: Sweeper | None = None
+
+    def __call__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        loop = _loop or asyncio.get_running_loop()
+        if self._sweeper is None:
+            self._sweeper = Sweeper(loop)
+        return Connection(config, server_state, app_state, loop, self._timing, self._sweeper)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        timing: Timing,
+        sweeper: Sweeper,
+    ) -> None:
+        self.app = config.loaded_app
+        self.loop = loop
+        self.state = server_state
+        self.app_state = app_state
+        self.timing = timing
+        self.sweeper = sweeper
+        self.deadline = loop.time() + timing.head
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.parser = httptools.HttpRequestParser(self)
+        self.scheme = "http"
+        self.reading_paused = False
+        self.writable: asyncio.Future[None] | None = None
+        self.exchange: Exchange | None = None  # whose response is being sent
+        self.incoming: Exchange | None = None  # whose body is being read
+        self.waiting: deque[Exchange] = deque()
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.url = b""
+        self.head_bytes = 0
+        self.pending_bytes = 0
+        self.in_head = True
+        self.progress = False
+        self.refusal = b""
+        self.closing = False
+        self.lingering = False
+        self.half_closed = False
+
+    # ---- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.scheme = "https" if is_ssl(self.transport) else "http"
+        self.state.connections.add(self)  # type: ignore[arg-type]
+        self.sweeper.watch(self)
+        if len(self.state.connections) > self.timing.most_connections:
+            self._refuse(503, "UNAVAILABLE", "this server has all the connections it can hold; try again in a moment")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.state.connections.discard(self)
+        self.sweeper.connections.discard(self)
+        self.closing = True
+        for exchange in (self.exchange, self.incoming, *self.waiting):
+            if exchange is not None:
+                exchange.lost()
+        self.waiting.clear()
+        self._writable_again()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing or self.refusal:
+            return
+        if not self.in_head:
+            self.moved()
+        self.progress = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # an offer of another protocol may be ignored: the request is answered, then the connection ends
+        except httptools.HttpParserError as error:
+            log.debug("not HTTP from %s: %s", get_remote_addr(self.transport), error)
+            self._refuse(400, "UNSUPPORTED", "this is not an HTTP/1.1 request (is this TLS sent to a plain port?)")
+        # a head, or trailers, that does not come to an end
+        self.pending_bytes = 0 if self.progress else self.pending_bytes + len(data)
+        if self.pending_bytes > self.timing.head_bytes:
+            self._refuse_head()
+
+    def eof_received(self) -> bool:
+        # a client may shut its side down and still wait for the answer, be it only that its body was too short
+        self.half_closed = True
+        if self.incoming is None or self.incoming.complete:
+            return False
+        self.incoming.cut_off()
+        return self.scheme == "http"
+
+    def pause_writing(self) -> None:
+        if self.writable is None:
+            self.writable = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        self.deadline = self.loop.time() + self.timing.stall
+        self._writable_again()
+
+    def _writable_again(self) -> None:
+        if self.writable is not None:
+            if not self.writable.done():
+                self.writable.set_result(None)
+            self.writable = None
+
+    # ---- httptools
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.in_head = True
+        self.head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        self.head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.head_bytes += len(name) + len(value) + 4
+        if self.in_head:  # behind the body come trailers, which nobody here wants
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        self.progress = True
+        if self.head_bytes > self.timing.head_bytes:
+            self._refuse_head()
+            return
+        version = self.parser.get_http_version()
+        if version != "1.0" and [name for name, _ in self.headers].count(b"host") != 1:
+            self._refuse(400, "UNSUPPORTED", "a request has one Host header (RFC 9112, section 3.2)")
+            return
+        path, _, query = self.url.partition(b"?")
+        if not path.startswith(b"/"):  # the absolute form, as a proxy gets it
+            parsed = httptools.parse_url(self.url)
+            path, query = parsed.path or b"/", parsed.query or b""
+        scope = _Scope(self.transport)
+        scope |= {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": version,
+            "method": self.parser.get_method().decode("ascii"),
+            "scheme": self.scheme,
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "state": self.app_state,
+            "extensions": _PLAIN_EXTENSIONS if self.scheme == "http" else _TLS_EXTENSIONS,
+        }
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
+        exchange = Exchange(self, scope, keep_alive)
+        self.incoming = exchange
+        self.deadline = self.loop.time() + self.timing.stall
+        if self.exchange is None:
+            self._start(exchange)
+        else:
+            # as many as one read brought may wait; nothing more is read until they are answered
+            self.waiting.append(exchange)
+            self.hold_back()
+
+    def on_body(self, body: bytes) -> None:
+        self.progress = True
+        if self.incoming is not None:
+            self.incoming.took(body)
+
+    def on_message_complete(self) -> None:
+        self.in_head = self.progress = True
+        if self.incoming is not None:
+            self.incoming.all_read()
+            if self.lingering:
+                self.transport.close()
+
+    # ---- the life of an exchange
+
+    def _start(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        task = self.loop.create_task(exchange.run(self.app))
+        self.state.tasks.add(task)
+        task.add_done_callback(self.state.tasks.discard)
+
+    def finished(self, exchange: Exchange) -> None:
+        """A response was sent whole."""
+        self.state.total_requests += 1
+        self.exchange = None
+        if exchange.keep_alive and not self.closing and not self.half_closed:
+            self.deadline = self.loop.time() + self.timing.idle
+            if self.waiting:
+                self._start(self.waiting.popleft())
+            elif self.refusal:
+                self._close_with(self.refusal)
+            else:
+                self.go_on()
+        elif exchange.more_body and not self.half_closed:
+            self._linger()
+        else:
+            self.closing = True
+            self.transport.close()
+
+    def _linger(self) -> None:
+        # closing with unread bytes would make the kernel reset the connection, and the client might never see the
+        # answer: stop sending, and read on for a moment
+        self.lingering = True
+        self.deadline = self.loop.time() + _LINGER_SECONDS
+        self.go_on()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        exchange = self.exchange
+        if exchange is not None and not exchange.started and exchange.more_body and exchange.wants_body:
+            self._refuse(408, "UNSUPPORTED", "the request did not arrive in time")
+        elif exchange is not None and not exchange.started:
+            self.deadline = self.loop.time() + self.timing.stall  # it is the application that takes its time
+        elif exchange is None:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops: finish what was begun, take nothing new."""
+        if self.exchange is None:
+            self.transport.close()
+        else:
+            self.exchange.keep_alive = False
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers that go with every response."""
+        return self.state.default_headers
+
+    def moved(self) -> None:
+        """Bytes moved, or somebody waits for some: the deadline begins anew."""
+        self.deadline = self.loop.time() + self.timing.stall
+
+    def hold_back(self) -> None:
+        """Read no more for now."""
+        if not self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self.reading_paused:
+            self.reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, "SIZE_INVALID", f"the head of a request may have {self.timing.head_bytes} bytes")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer what is no request, behind the answers that are owed before; then close."""
+        if self.refusal or self.closing:
+            return
+        if self.lingering:  # the answer was given already
+            self.transport.close()
+            return
+        body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+        self.refusal = (
+            STATUS_LINES[status]
+            + b"Content-Type: application/json\r\nConnection: close\r\n"
+            + (b"Retry-After: 1\r\n" if status == 503 else b"")
+            + b"Content-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        self.hold_back()
+        broken = self.incoming
+        if broken is not None and broken.more_body and broken in self.waiting:
+            self.waiting.remove(broken)
+        elif broken is not None and broken.more_body and broken is self.exchange:
+            if broken.started:
+                broken.cut_off()
+                return
+            broken.lost()
+            self.exchange = None
+        if self.exchange is None:
+            self._close_with(self.refusal)
+
+    def _close_with(self, last: bytes) -> None:
+        self.closing = True
+        self.transport.write(last)
+        self.transport.close()
+
+
+class _Scope(dict[str, Any]):
+    """A scope that asks the kernel for the addresses only when somebody looks: most requests end with their connection."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def __missing__(self, key: str) -> Any:
+        if key == "client":
+            self[key] = get_remote_addr(self._transport)
+        elif key == "server":
+            self[key] = get_local_addr(self._transport)
+        else:
+            raise KeyError(key)
+        return self[key]

@@ -1,0 +1,23 @@
+"""The tags of a repository: end-8."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lading.api.distribution.base import JSON, next_page, page_size
+from lading.api.request import Headers, Request, Response
+from lading.api.services import Services
+
+_MOST_UNASKED = 100_000
+"""Clients that know nothing of pages get all the tags, as from registry:2; this bounds one answer."""
+
+
+async def get(request: Request, services: Services, name: str, reference: str) -> Response:  # noqa: ARG001 - every handler is called alike
+    """Tags in byte order: all of them, or a page if ``n`` is given."""
+    asked = page_size(request)
+    limit = _MOST_UNASKED if asked is None else min(asked, services.manners.most_tags)
+    tags, more = await services.pull.tags(name, request.argument("last") or "", limit)
+    headers: Headers = [JSON]
+    if more and tags:
+        headers.append(next_page(services.manners, f"/v2/{name}/tags/list", last=tags[-1], n=limit))
+    return Response(200, headers, msgspec.json.encode({"name": name, "tags": tags}))

@@ -1,0 +1,146 @@
+"""A request as handlers read it, and the responses they give."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from lading.access.principal import ANONYMOUS, Principal
+from lading.errors import Invalid, SizeInvalid, TooLarge
+from lading.jobs.events import By
+from lading.stores.blobs.base import BlobFile
+
+Headers = list[tuple[bytes, bytes]]
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_MOST_ARGUMENTS = 200
+_process = os.urandom(6).hex()
+_numbers = itertools.count(1)
+
+
+class Request:
+    """One request. Header names are lower-case bytes; arguments are decoded text.
+
+    ``received`` is how many bytes of the body were read so far.
+    """
+
+    __slots__ = ("_arguments", "_receive", "id", "method", "principal", "received", "route", "scope")
+
+    def __init__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.principal: Principal = ANONYMOUS
+        self.route = "other"  # the endpoint as the specification writes it, once it is known
+        self.received = 0
+        self._receive = receive
+        self._arguments: list[tuple[str, str]] | None = None
+        given = self.header(b"x-request-id")
+        self.id = given.decode() if given and _SANE_ID.fullmatch(given) else f"{_process}-{next(_numbers):x}"
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that name."""
+        for own, value in self.scope["headers"]:
+            if own == name:
+                return value  # type: ignore[no-any-return]
+        return None
+
+    def text(self, name: bytes) -> str:
+        """The same as text, empty if absent."""
+        return (self.header(name) or b"").decode("latin-1")
+
+    def arguments(self) -> list[tuple[str, str]]:
+        """The query's arguments in order."""
+        if self._arguments is None:
+            query: bytes = self.scope["query_string"]
+            if not query:
+                self._arguments = []
+                return self._arguments
+            try:
+                self._arguments = parse_qsl(
+                    query.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_ARGUMENTS, errors="strict"
+                )
+            except ValueError as error:
+                raise Invalid(f"the query of the URL cannot be read: {error}") from None
+        return self._arguments
+
+    def argument(self, name: str) -> str | None:
+        """The first argument of that name."""
+        for own, value in self.arguments():
+            if own == name:
+                return value
+        return None
+
+    @property
+    def content_length(self) -> int | None:
+        """What the request says of its body's length; None if it does not say."""
+        given = self.header(b"content-length")
+        return int(given) if given is not None and given.isdigit() else None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; :class:`SizeInvalid` if it ends before it should."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise SizeInvalid("the connection ended before the whole body had arrived; send it again")
+            more = message["more_body"]
+            if message["body"]:
+                self.received += len(message["body"])
+                yield message["body"]
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, of ``limit`` bytes at most."""
+        length = self.content_length
+        if length is not None and length > limit:
+            raise TooLarge(f"the body has {length} bytes; {limit} are allowed here")
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"the body has more than the {limit} bytes that are allowed here")
+            parts.append(chunk)
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host`` as the client sees this registry, behind proxies that say so."""
+        scheme = self.text(b"x-forwarded-proto").partition(",")[0].strip() or self.scope["scheme"]
+        host = self.text(b"x-forwarded-host").partition(",")[0].strip() or self.text(b"host")
+        return f"{scheme}://{host}" if host else ""
+
+    def by(self) -> By:
+        """Who asks, and with what, as events tell it."""
+        client = self.scope["client"]
+        return By(
+            actor=self.principal.name,
+            request_id=self.id,
+            address=f"{client[0]}:{client[1]}" if client else "",
+            host=self.text(b"host"),
+            method=self.method,
+            user_agent=self.text(b"user-agent"),
+            scheme=self.origin.partition(":")[0],
+        )
+
+
+@dataclass(slots=True)
+class FilePart:
+    """``count`` bytes of a blob from ``offset``; whoever sends it closes the file."""
+
+    file: BlobFile
+    offset: int
+    count: int
+
+
+@dataclass(slots=True)
+class Response:
+    """What a handler answers. For HEAD the body is not sent, but its length is told."""
+
+    status: int
+    headers: Headers
+    body: bytes | FilePart = b""

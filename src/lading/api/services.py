@@ -1,0 +1,45 @@
+"""What a handler may reach; ``app`` builds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lading.access.guard import Guard
+from lading.registry.delete import Delete
+from lading.registry.pull import Pull
+from lading.registry.push import Push
+from lading.registry.uploads import Uploads
+from lading.stores.metadata.transaction import Metadata
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How this registry answers: settings that only faces need.
+
+    ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
+    out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where.
+    """
+
+    prefix: str = ""
+    external: str = ""
+    relative: bool = False
+    delete: bool = False
+    read_only: bool = False
+    most_catalog: int = 1000
+    most_tags: int = 1000
+    manifest_bytes: int = 4 << 20
+    mount_anywhere: bool = True
+    search: bool = True
+
+
+@dataclass(frozen=True)
+class Services:
+    """The verbs, the door and the manners."""
+
+    guard: Guard
+    pull: Pull
+    push: Push
+    uploads: Uploads
+    delete: Delete
+    metadata: Metadata
+    manners: Manners
