@@ -1,0 +1,221 @@
+"""The composition root: builds a registry from its configuration, in the one place that knows all the parts.
+
+One :class:`Registry` serves in one process. Whatever happens elsewhere than where you are reading is listed here:
+``_duties`` are the things done in the background, and :meth:`Registry.start` begins what goes on all the time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import bindparam, select, text
+
+from lading.access.guard import Open, guard
+from lading.access.htpasswd import Htpasswd
+from lading.api.application import Application
+from lading.api.debug import DebugApplication, Figures
+from lading.api.distribution import routes
+from lading.api.observer import AccessLog, RequestObserver
+from lading.api.request import Headers
+from lading.api.services import Manners, Services
+from lading.config.model import Configuration
+from lading.control.health import Health
+from lading.control.notifications import Address, Notifications
+from lading.jobs.duty import Duties, Duty
+from lading.jobs.leases import Leases
+from lading.jobs.outbox import Outbox
+from lading.oci.manifest import Descriptor
+from lading.registry.collect import Collect, Terms
+from lading.registry.delete import Delete
+from lading.registry.pull import Pull
+from lading.registry.purge import Purge
+from lading.registry.push import Push, PushPolicy
+from lading.registry.uploads import Uploads
+from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.schema.work import facts
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+from lading.telemetry import metrics
+
+_SECRET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
+_KEEP_SECRET = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"))
+
+
+class Registry:
+    """Everything one process needs to serve; made on the event loop it serves on."""
+
+    def __init__(self, configuration: Configuration, root: Path, index: Path) -> None:
+        self.configuration = configuration
+        self.store = FilesystemStore(root)
+        self.metadata = open_index(f"sqlite:///{index}")
+        endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
+        self.outbox = Outbox(self.metadata, listening=bool(endpoints))
+        self.collect = Collect(self.metadata, self.store)
+        self.guard = guard(configuration.auth)
+        self.leases = Leases(self.metadata, f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid4().hex[:8]}")
+        paths = [*(route.path for route in routes.ROUTES), "/v1/search", "/"]
+        self.metrics = metrics.attach(paths, [endpoint.name for endpoint in endpoints])
+        self.health = Health(configuration.health, self.store, configuration.storage.driver)
+        self.notifications = Notifications(
+            self.metadata,
+            self.outbox,
+            self.leases,
+            endpoints,
+            _address(configuration),
+            references=configuration.notifications.events.includereferences,
+            counting=self.metrics,
+        )
+        self.duties = Duties(self.leases, self._duties())
+
+    def start(self) -> None:
+        """Begin what is done in the background."""
+        self.duties.start()
+        self.health.start()
+        self.notifications.start()
+
+    async def application(self) -> Application:
+        """The ASGI application; from now on every endpoint of notifications has its place in the outbox."""
+        configuration = self.configuration
+        await self.notifications.register()
+        secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
+        services = Services(
+            guard=self.guard,
+            pull=Pull(self.metadata, self.store, self.outbox),
+            push=Push(self.metadata, self.store, self.outbox, push_policy(configuration)),
+            uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode()),
+            delete=Delete(self.metadata, self.outbox),
+            metadata=self.metadata,
+            manners=manners(configuration, sees_all=_sees_all(self.guard)),
+        )
+        return Application(services, _headers(configuration), self._observer(), self.health.failing)
+
+    def debug(self) -> DebugApplication:
+        """The ASGI application of the debug address."""
+        figures = None
+        if self.metrics is not None:
+            figures = Figures(self.metrics, self.collect, self.store, self.notifications, self.health)
+        return DebugApplication(self.health, figures, self.configuration.http.debug.prometheus.path)
+
+    def _observer(self) -> RequestObserver:
+        log = self.configuration.log
+        access = None if log.accesslog.disabled else AccessLog()
+        return RequestObserver(access, self.metrics, lines=access is None and log.formatter != "text")
+
+    def _duties(self) -> list[Duty]:
+        """What is done in the background, by one process at a time."""
+        configuration = self.configuration
+        duties = []
+        collect = configuration.collect
+        if collect.enabled and not configuration.storage.maintenance.readonly.enabled:
+            duties.append(Duty("collect", collect.interval.total_seconds(), self._collect))
+        purging = configuration.storage.maintenance.uploadpurging
+        if purging.enabled and not configuration.storage.maintenance.readonly.enabled:
+            purge = Purge(self.store, age=purging.age, dry_run=purging.dryrun)
+            duties.append(Duty("purge-uploads", purging.interval.total_seconds(), purge.run))
+        return duties
+
+    async def _collect(self) -> None:
+        try:
+            report = await self.collect.run(terms(self.configuration))
+        except Exception:
+            if self.metrics is not None:
+                self.metrics.collection_failed()
+            raise
+        if self.metrics is not None:
+            self.metrics.collected(report.manifests, report.blobs, report.bytes)
+
+    async def close(self) -> None:
+        """Finish what was begun, in the order in which one thing needs another."""
+        await self.duties.stop()
+        await self.health.stop()
+        await self.notifications.stop()
+        await self.outbox.flush()
+        self.guard.close()
+        await self.metadata.close()
+
+
+def terms(configuration: Configuration) -> Terms:
+    """When the collector takes what, as configured."""
+    collect = configuration.collect
+    untagged = None if collect.keep_untagged else int(collect.untagged.total_seconds() * 1000)
+    return Terms.of(int(collect.grace.total_seconds() * 1000), untagged)
+
+
+def push_policy(configuration: Configuration) -> PushPolicy:
+    """Which manifests are taken, as configured."""
+    validation = configuration.validation
+    manifests = validation.manifests
+    return PushPolicy(
+        child_required=_child_required(configuration) if validation.active else lambda child: False,
+        blobs_required=validation.active and manifests.layers == "all",
+        urls_checked=validation.active,
+        urls_allowed=tuple(re.compile(pattern) for pattern in manifests.urls.allow),
+        urls_denied=tuple(re.compile(pattern) for pattern in manifests.urls.deny),
+        classes=frozenset(configuration.policy.repository.classes),
+        most_depth=configuration.limits.manifestdepth,
+    )
+
+
+def _child_required(configuration: Configuration) -> Callable[[Descriptor], bool]:
+    indexes = configuration.validation.manifests.indexes
+    if indexes.platforms == "all":
+        return lambda child: True
+    if indexes.platforms == "none":
+        return lambda child: False
+    wanted = {(platform.os, platform.architecture) for platform in indexes.platformlist}
+    return lambda child: child.platform is not None and (child.platform.os, child.platform.architecture) in wanted
+
+
+def manners(configuration: Configuration, *, sees_all: bool) -> Manners:
+    """How the faces answer, as configured."""
+    return Manners(
+        prefix=configuration.http.prefix.rstrip("/"),
+        external=configuration.http.host.rstrip("/"),
+        relative=configuration.http.relativeurls,
+        delete=configuration.storage.delete.enabled,
+        read_only=configuration.storage.maintenance.readonly.enabled,
+        most_catalog=configuration.catalog.maxentries,
+        most_tags=configuration.tags.maxtags,
+        manifest_bytes=configuration.limits.manifestsize,
+        mount_anywhere=sees_all,
+        search=configuration.search.enabled,
+    )
+
+
+def _address(configuration: Configuration) -> Address:
+    """How events call this registry."""
+    http = configuration.http
+    port = f":{http.address[1]}" if http.net == "tcp" else ""
+    return Address(
+        f"{socket.gethostname()}{port}", http.host.rstrip("/"), http.prefix.rstrip("/"), relative=http.relativeurls
+    )
+
+
+def _sees_all(door: object) -> bool:
+    return isinstance(door, Open | Htpasswd)
+
+
+def _headers(configuration: Configuration) -> Headers:
+    return [
+        (name.lower().encode(), value.encode("latin-1"))
+        for name, values in configuration.http.headers.items()
+        for value in values
+        if name.lower() != "x-content-type-options"
+    ]
+
+
+async def _installation_secret(metadata: Metadata) -> str:
+    """A secret that all processes on this index share, made by the first of them."""
+
+    async def keep(tx: Transaction) -> str:
+        await tx.execute(_KEEP_SECRET, name="secret", value=secrets.token_hex(32))
+        return str(await tx.value(_SECRET, name="secret"))
+
+    row = await metadata.row(_SECRET, name="secret")
+    return str(row[0]) if row else await metadata.write(keep)

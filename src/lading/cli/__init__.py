@@ -1,0 +1,1 @@
+"""The command line: ``lading``. ``server/`` runs and tends a registry."""

@@ -1,0 +1,1 @@
+"""Commands that run or tend a registry; one file a verb."""

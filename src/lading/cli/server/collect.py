@@ -1,0 +1,76 @@
+"""``lading collect``: take away now what nothing refers to, or say what would go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lading.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from lading.config.model import Configuration
+    from lading.registry.collect import Report
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would go, and why.")
+@click.option("--grace", metavar="DURATION", help="Instead of collect.grace, such as 1h or 0s.")
+@click.option("--untagged", metavar="DURATION", help="Instead of collect.untagged, such as 24h, or keep.")
+def collect(config: Path | None, dry_run: bool, grace: str | None, untagged: str | None) -> None:
+    """Delete what no tag leads to, while the registry goes on serving.
+
+    A running server does this by itself every collect.interval. Run it by hand to free space at once, or with
+    --dry-run to see what would go.
+    """
+    from lading.config.load import load
+
+    given = {"REGISTRY_COLLECT_GRACE": grace, "REGISTRY_COLLECT_UNTAGGED": untagged}
+    environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+    configuration = load(config, environ)
+    report = asyncio.run(_collect(configuration, dry_run=dry_run))
+    for gone in report.gone:
+        where = f" in {gone.repository}" if gone.repository else ""
+        click.echo(f"{'would delete' if dry_run else 'deleted'} {gone.kind} {gone.digest}{where}: {gone.reason}")
+    for failure in report.failed:
+        click.echo(f"could not delete {failure}", err=True)
+    _summary(report, dry_run=dry_run)
+    if report.failed:
+        raise SystemExit(1)
+
+
+async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
+    from lading.app import terms
+    from lading.registry.collect import Collect
+    from lading.stores.blobs.filesystem import FilesystemStore
+    from lading.stores.metadata.engine import open_index
+
+    root, index = configuration.root, configuration.index
+    if root is None or index is None:
+        raise ConfigurationError("this registry keeps everything in memory; there is nothing to collect from outside")
+    if not index.exists():
+        raise StoreError(f"there is no index at {index}; is {root} the store of a Lading that has run?")
+    metadata = open_index(f"sqlite:///{index}")
+    try:
+        collector = Collect(metadata, FilesystemStore(root))
+        return await (collector.preview if dry_run else collector.run)(terms(configuration))
+    finally:
+        await metadata.close()
+
+
+def _summary(report: Report, *, dry_run: bool) -> None:
+    size = f"{report.bytes / 1e6:,.1f} MB"
+    if dry_run:
+        click.echo(f"{report.manifests} manifests and {report.blobs} blobs would go, {size}; nothing was changed")
+        return
+    click.echo(f"{report.manifests} manifests and {report.blobs} blobs deleted, {size} freed")
+    waiting = report.condemned - report.blobs
+    if waiting > 0:
+        click.echo(
+            f"{waiting} blobs are marked and go after a wait ({timedelta(hours=1)} at most), unless a push needs them"
+        )

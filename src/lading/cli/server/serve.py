@@ -1,0 +1,54 @@
+"""``lading serve``: say what will be served, then serve it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from lading.config.model import Configuration
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(1, 256), help="How many processes serve; as many as cores by default.")
+def serve(config: Path | None, workers: int | None) -> None:
+    """Serve a registry.
+
+    Without CONFIG.yml (registry:2's format) it listens on 127.0.0.1:5000 and stores under /var/lib/registry, or in
+    your home. Every setting can also be given as registry:2's REGISTRY_... variable.
+    """
+    from lading.cli.server.supervisor import Supervisor
+    from lading.config.load import load
+    from lading.telemetry import metrics
+
+    configuration = load(config, os.environ)
+    number = workers or configuration.server.workers or len(os.sched_getaffinity(0))
+    supervisor = Supervisor(configuration, number)
+    supervisor.prepare()
+    metrics.prepare(enabled=configuration.http.debug.prometheus.enabled)
+    _announce(configuration, supervisor)
+    supervisor.run()
+
+
+def _announce(configuration: Configuration, supervisor: Supervisor) -> None:  # type: ignore[name-defined] # noqa: F821
+    scheme = "https" if configuration.http.tls.enabled else "http"
+    where = supervisor.address
+    click.echo(f"lading: serving {scheme}://{where}" if configuration.http.net == "tcp" else f"lading: serving {where}")
+    kept = "in memory only: gone when it stops" if configuration.root is None else str(configuration.root)
+    click.echo(f"lading: storing {kept}")
+    click.echo(f"lading: configured by {configuration.source or 'the built-in default'}")
+    for notice in configuration.notices:
+        click.echo(f"lading: note: {notice}")
+    if configuration.is_open and not configuration.is_local:
+        click.echo(
+            f"lading: WARNING: anybody who can reach {where} may pull, push and delete; set auth.htpasswd to ask for a "
+            "password, or http.addr: 127.0.0.1:5000 to listen on this machine only",
+            err=True,
+        )
+    if configuration.http.net == "tcp":
+        host = where.replace("127.0.0.1", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104 - only shown
+        click.echo(f"lading: try it:  docker tag IMAGE {host}/IMAGE && docker push {host}/IMAGE")

@@ -1,0 +1,315 @@
+"""The parent process: checks everything that can be checked, opens the sockets, keeps the workers alive.
+
+Every worker has its own listening socket on the same address (``SO_REUSEPORT``), and the kernel deals connections out
+between them. The parent holds all the sockets, so connections that wait for a worker that died are served by the one
+that takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lading.cli.server.adopt import tell
+from lading.cli.server.volume import watching
+from lading.errors import ConfigurationError, StartError
+from lading.telemetry import logs
+
+if TYPE_CHECKING:
+    from lading.config.model import Configuration
+    from lading.registry.adopt import Report
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 4096
+_PR_SET_PDEATHSIG = 1
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_RESPAWN_SECONDS = 1.0
+
+
+class Supervisor:
+    """Runs ``number`` workers for one configuration."""
+
+    def __init__(self, configuration: Configuration, number: int) -> None:
+        self.configuration = configuration
+        self.number = number
+        self._sockets: list[socket.socket] = []
+        self._debug_sockets: list[socket.socket] = []
+        self._workers: dict[int, int] = {}
+        self._started: dict[int, float] = {}
+        self._leaving: set[int] = set()
+        self._temporary: Path | None = None
+        self._stopping = False
+        self._parent = os.getpid()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a person would type it."""
+        if self.configuration.http.net == "unix":
+            return self.configuration.http.addr
+        host, port = self._sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def prepare(self) -> None:
+        """Check and open everything, so that what cannot work is told before anything runs."""
+        logs.configure(self.configuration.log, self.configuration.level)
+        if self.configuration.http.tls.enabled:
+            from lading.cli.server import tls
+
+            tls.context(self.configuration.http.tls)
+        self._sockets = self._listen()
+        debug = self.configuration.http.debug.address
+        if debug is not None:
+            self._debug_sockets = _listen_tcp("http.debug.addr", *debug, self.number)
+        self._check_store()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._renew)
+        try:
+            try:
+                for place in range(self.number):
+                    self._spawn(place)
+            except InterruptedError:
+                pass  # told to stop while it began
+            self._watch()
+        finally:
+            if os.getpid() == self._parent:
+                self._clean_up()
+
+    # ---- workers
+
+    def _spawn(self, place: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._started[place] = time.monotonic()
+        # the parent's handlers may run neither in the child nor before the parent knows of it
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        worker = os.fork()
+        if worker:
+            self._workers[worker] = place
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            return
+        status = 1
+        try:
+            for number in _HANDLED:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            # a worker does not outlive its parent, however that ended
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() == self._parent:
+                self._serve(place)
+            status = 0
+        except BaseException:
+            log.exception("a worker failed")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _serve(self, place: int) -> None:
+        from lading.cli.server import worker
+
+        own, debug = self._pairs()[place]
+        for other in (*self._sockets, *self._debug_sockets):
+            if other is not own and other is not debug:
+                other.close()
+        root, index = self._places()
+        worker.run(self.configuration, root, index, own, debug)
+
+    def _pairs(self) -> list[tuple[socket.socket, socket.socket | None]]:
+        sockets = self._sockets if len(self._sockets) > 1 else self._sockets * self.number
+        debug: list[socket.socket | None] = list(self._debug_sockets) or [None] * self.number
+        return list(zip(sockets, debug, strict=True))
+
+    def _watch(self) -> None:
+        deadline: float | None = None
+        while self._workers:
+            try:
+                ended, status = os.waitpid(-1, os.WNOHANG if self._stopping else 0)
+                if ended:
+                    self._ended(ended, status)
+                    continue
+                deadline = deadline or time.monotonic() + self.configuration.http.draintimeout.total_seconds() + 5.0
+                if time.monotonic() > deadline:
+                    self._signal(signal.SIGKILL)
+                time.sleep(0.02)
+            except InterruptedError:
+                continue
+            except ChildProcessError:
+                return
+
+    def _ended(self, worker: int, status: int) -> None:
+        place = self._workers.pop(worker, None)
+        if place is None or self._stopping or worker in self._leaving:
+            self._leaving.discard(worker)
+            return
+        if status:
+            log.error("worker %d ended (%s); another takes its place", worker, _how(status))
+        if time.monotonic() - self._started[place] < _RESPAWN_SECONDS:
+            time.sleep(_RESPAWN_SECONDS)
+        if not self._stopping:
+            self._spawn(place)
+
+    def _stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
+        if self._stopping:
+            self._signal(signal.SIGKILL)
+        self._stopping = True
+        self._signal(signal.SIGTERM)
+        raise InterruptedError
+
+    def _renew(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
+        # new certificates: each worker finishes what it does, while the one that takes its place reads them
+        old = {worker: place for worker, place in self._workers.items() if worker not in self._leaving}
+        self._leaving.update(old)
+        self._signal(signal.SIGTERM)
+        for place in old.values():
+            self._spawn(place)
+
+    def _signal(self, number: int) -> None:
+        for worker in list(self._workers):
+            try:
+                os.kill(worker, number)
+            except ProcessLookupError:
+                continue
+
+    def _clean_up(self) -> None:
+        if self.configuration.http.net == "unix":
+            Path(self.configuration.http.addr).unlink(missing_ok=True)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    # ---- what workers need
+
+    def _places(self) -> tuple[Path, Path]:
+        root, index = self.configuration.root, self.configuration.index
+        if root is None and self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="lading-"))
+        root = root or self._temporary
+        assert root is not None
+        return root, index or root / "lading" / "index.sqlite"
+
+    def _check_store(self) -> None:
+        from lading.stores.blobs.filesystem import FilesystemStore
+
+        root, index = self._places()
+        FilesystemStore(root).probe()
+        adopted = asyncio.run(_take_over(root, index))
+        if adopted is not None:
+            tell(adopted, root)
+
+    def _listen(self) -> list[socket.socket]:
+        http = self.configuration.http
+        if http.net == "unix":
+            return [_listen_unix(http.addr)]
+        return _listen_tcp("http.addr", *http.address, self.number)
+
+
+async def _take_over(root: Path, index: Path) -> Report | None:
+    """Make the index; if a registry:2 left a tree in the store that the index does not know, adopt it."""
+    from lading.registry.adopt import adopt, needs_adoption
+    from lading.stores.blobs.layout import Layout
+    from lading.stores.metadata.engine import open_index
+
+    layout = Layout(root)
+    metadata = open_index(f"sqlite:///{index}")
+    try:
+        if not await needs_adoption(layout, metadata):
+            return None
+        with watching() as watch:
+            return await adopt(metadata, layout, watch)
+    finally:
+        await metadata.close()
+
+
+def _listen_tcp(key: str, host: str, port: int, number: int) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
+    if not host and not socket.has_dualstack_ipv6():
+        family = socket.AF_INET
+    try:
+        if port:
+            # two servers may share a port by SO_REUSEPORT; one that is there already must be noticed
+            _bind(family, host, port, shared=False).close()
+        made = [_bind(family, host, port, shared=True)]
+        while len(made) < number:
+            made.append(_bind(family, host, made[0].getsockname()[1], shared=True))
+    except OSError as error:
+        raise _cannot_listen(key, f"{host}:{port}", error) from None
+    return made
+
+
+def _bind(family: int, host: str, port: int, *, shared: bool) -> socket.socket:
+    resolved = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    chosen = next((each for each in resolved if each[0] == family), resolved[0])
+    made = socket.socket(chosen[0], socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if chosen[0] == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.bind(chosen[4])
+        if shared:  # the one that only looks whether the port is free must not take connections
+            made.listen(_BACKLOG)
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _listen_unix(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        made.bind(path)
+        made.listen(_BACKLOG)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise _cannot_listen("http.addr", path, error) from None
+    return made
+
+
+def _remove_stale(path: str) -> None:
+    if not Path(path).exists():
+        return
+    if not Path(path).is_socket():
+        raise ConfigurationError(f"http.addr: {path} is there already and is no socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()  # left by a process that was killed
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _cannot_listen(key: str, where: str, error: OSError) -> StartError:
+    hints = {
+        errno.EADDRINUSE: "another program listens there; stop it, or choose another port",
+        errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a higher one, such as 5000",
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+    }
+    hint = hints.get(error.errno or 0, "check the address")
+    return StartError(f"cannot listen on {where} ({key}): {error.strerror or error}. {hint[0].upper()}{hint[1:]}")
+
+
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"signal {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"
