@@ -1,0 +1,45 @@
+"""Servers with several workers, seen from outside: which worker answers, and which processes there are."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+
+from tests.support.http import Client
+from tests.support.lading import Lading
+
+
+def worker_of(response: httpx2.Response) -> str:
+    """The worker that answered: the part of the request id that each process makes up when it starts."""
+    return response.headers["x-request-id"].partition("-")[0]
+
+
+@contextlib.contextmanager
+def one_client_per_worker(registry: Lading, number: int = 2) -> Iterator[list[Client]]:
+    """Clients with one connection each, every one to another worker; the kernel deals connections out by chance."""
+    with ExitStack() as stack:
+        found: dict[str, Client] = {}
+        for _ in range(300):
+            client = stack.enter_context(Client(registry, limits=httpx2.Limits(max_connections=1)))
+            found.setdefault(worker_of(client.get("/v2/")), client)
+            if len(found) == number:
+                break
+        assert len(found) == number, f"300 connections reached {len(found)} workers, not {number}"
+        yield list(found.values())
+
+
+def children(pid: int) -> set[int]:
+    """The processes a process has started and that live."""
+    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)

@@ -1,0 +1,77 @@
+"""What the pages show is true as far as it can be tried in a moment: configurations, variables, commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lading.cli.main import COMMANDS
+from lading.config.load import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BASE = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}}}
+
+
+def blocks(language: str) -> list[Any]:
+    """Every code block in a language, named by its page and number."""
+    found = []
+    for page in PAGES:
+        texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        name = page.relative_to(ROOT).as_posix()
+        found += [pytest.param(text, id=f"{name}-{number}") for number, text in enumerate(texts, start=1)]
+    return found
+
+
+def commands(program: str) -> list[Any]:
+    """Every call of a program in a shell block: the variables set before it, and its arguments."""
+    found = []
+    for block in blocks("sh"):
+        lines = block.values[0].replace("\\\n", " ").splitlines()
+        for number, line in enumerate(lines, start=1):
+            for call in re.split(r"&&|\|", line):
+                match = re.fullmatch(rf"\s*((?:\w+=\S*\s+|\w+=\$\(.*?\)\s+)*){program}\b([^#&]*)[#&]?.*", call)
+                if match:
+                    variables = dict(word.split("=", 1) for word in match[1].split() if "=" in word)
+                    found.append(pytest.param(variables, shlex.split(match[2]), id=f"{block.id}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_a_configuration_that_is_shown_is_one(text: str, tmp_path: Path) -> None:
+    given = yaml.safe_load(text)
+    if "scrape_configs" in given:
+        assert given["scrape_configs"][0]["static_configs"]
+        return
+    file = tmp_path / "config.yml"
+    whole = {**BASE, **given, "storage": {**BASE["storage"], **given.get("storage", {})}}  # type: ignore[dict-item]
+    file.write_text(yaml.safe_dump(whole) if given.keys() < whole.keys() else text)
+    load(file, {})
+
+
+@pytest.mark.parametrize(("variables", "arguments"), commands("lading"))
+def test_a_command_that_is_shown_exists(variables: dict[str, str], arguments: list[str]) -> None:
+    known = load(None, variables).variables.values()
+    assert set(variables) - set(known) == {name for name in variables if not name.startswith("REGISTRY_")}
+    command, *rest = arguments
+    assert command in COMMANDS or command == "--help"
+    asked = [str(Path(sys.executable).with_name("lading")), *([] if command == "--help" else [command]), "--help"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert [option for option in rest if option.startswith("-") and option not in shown] == []
+
+
+@pytest.mark.parametrize(("variables", "arguments"), commands("make"))
+def test_a_target_that_is_shown_exists(variables: dict[str, str], arguments: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    names = [name for name in variables if not re.search(rf"\b{name}\b", makefile)]
+    targets = [word for word in arguments if re.fullmatch(r"[a-z]+", word)]
+    assert targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    assert names == []
