@@ -1,0 +1,61 @@
+"""What a figure is: a name, the numbers it gives, and how one sample of them is taken from one server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.fixture import Fixture
+from bench.servers import Server
+
+Sample = Mapping[str, float]
+"""The numbers of one server in one round, by metric key."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a figure; ``better`` says which direction is the good one."""
+
+    key: str
+    label: str
+    unit: str
+    better: Literal["more", "less"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is done in one round. Sizes in bytes."""
+
+    seconds: float
+    connections: int = 32
+    downloads: int = 8
+    pushers: int = 8
+    large: int = 100_000_000
+    large_count: int = 8
+    small: int = 1_000
+    small_count: int = 400
+    huge: int = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a figure may use: the running server, the volume it serves, a directory of its own, and a seed."""
+
+    server: Server
+    fixture: Fixture
+    directory: Path
+    options: Options
+    seed: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something measured. ``static`` figures are taken from nginx too; nginx takes no pushes."""
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]
+    sample: Callable[[Round], Sample]
+    static: bool = True
