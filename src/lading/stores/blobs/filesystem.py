@@ -77,6 +77,9 @@ class FilesystemStore:
             return LocalFile(os.open(self.layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            _raise_unavailable(error)
+            raise
 
     async def put(self, digest: Digest, content: bytes) -> None:
         with _collected_meanwhile(digest):
@@ -316,13 +319,18 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(
-                "the store is full; nothing was stored. Free some space and push again", retry_after=60
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-            raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
+        _raise_unavailable(error)
         raise
+
+
+def _raise_unavailable(error: OSError) -> None:
+    """Raise what a client is told where it is the store that fails."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise Unavailable(
+            "the store is full; nothing was stored. Free some space and push again", retry_after=60
+        ) from error
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+        raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
 
 
 @contextlib.contextmanager
