@@ -50,5 +50,6 @@ def _announce(configuration: Configuration, supervisor: Supervisor) -> None:  # 
             err=True,
         )
     if configuration.http.net == "tcp":
-        host = where.replace("127.0.0.1", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104 - only shown
+        host, _, port = where.rpartition(":")
+        host = f"{'localhost' if host in ('127.0.0.1', '0.0.0.0', '[::1]', '[::]') else host}:{port}"  # noqa: S104 - only shown
         click.echo(f"lading: try it:  docker tag IMAGE {host}/IMAGE && docker push {host}/IMAGE")
