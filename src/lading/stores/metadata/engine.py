@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lading.errors import ConfigurationError
+from lading.errors import ConfigurationError, StoreError
 from lading.stores.metadata.sqlite import SqliteMetadata
 from lading.stores.metadata.transaction import Metadata
 
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
+_POSTGRESQL = ("postgresql://", "postgres://")
 
 
-def open_index(url: str) -> Metadata:
-    """Open, and create where it is not there yet, the index at ``sqlite:///<path>``."""
-    if url.startswith(_SQLITE):
-        return SqliteMetadata(Path(url.removeprefix(_SQLITE)))
+def open_index(url: str, *, connections: int = 8, wait: float = 5.0, prepared: bool | None = None) -> Metadata:
+    """Open, and create where it is not there yet, the index at ``sqlite:///<path>`` or ``postgresql://…``.
+
+    For PostgreSQL (made on the event loop, and connected to when it is first asked): at most ``connections`` of this
+    process, ``wait`` seconds for a free one; ``prepared`` statements, None where no pooler stands between.
+    """
+    if url.startswith(SQLITE):
+        return SqliteMetadata(Path(url.removeprefix(SQLITE)))
+    if is_remote(url):
+        # psycopg and the dialect take a while to import, and few need them
+        from lading.stores.metadata.connections import Limits  # noqa: PLC0415
+        from lading.stores.metadata.postgresql import PostgresMetadata  # noqa: PLC0415
+
+        return PostgresMetadata(url, Limits(connections, wait, prepared))
     raise ConfigurationError(
-        f"database.url {url.partition(':')[0]!r} is not a database Lading knows; use {_SQLITE}<path>"
+        f"database.url {url.partition(':')[0]!r} is not a database Lading knows; use {SQLITE}<path> or "
+        "postgresql://user@host/database"
     )
+
+
+def is_remote(url: str) -> bool:
+    """Whether the index is in a database across the network, which may be away."""
+    return url.startswith(_POSTGRESQL)
+
+
+def require_index(url: str) -> None:
+    """Raise :class:`~lading.errors.StoreError` where there is no index yet, rather than make an empty one."""
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
+        raise StoreError(f"there is no index at {url.removeprefix(SQLITE)}; run this where the registry's store is")

@@ -25,6 +25,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lading.errors import StoreError, Unavailable
+from lading.stores.metadata import clock
 from lading.stores.metadata.schema import VERSION, tables
 from lading.stores.metadata.transaction import Row, Statement, Work
 
@@ -43,6 +44,13 @@ class SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
+    @property
+    def now(self) -> int:
+        return clock.local()
+
+    async def lock(self, name: str, *, shared: bool = False) -> None:
+        """There is one writer, so everything is locked already."""
+
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         return _run(self._connection, statement, parameters).fetchall()
 
@@ -55,6 +63,9 @@ class SqliteTransaction:
 
     async def execute(self, statement: Statement, /, **parameters: Any) -> int:
         return _run(self._connection, statement, parameters).rowcount
+
+    async def each(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> Sequence[Row | None]:
+        return [_run(self._connection, statement, dict(given)).fetchone() for given in parameters]
 
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> None:
         sql, constants = statement.compiled(_DIALECT)
@@ -117,6 +128,9 @@ class SqliteMetadata:
         self._writer = threading.Thread(target=self._write_all, name="index-writer", daemon=True)
         self._writer.start()
 
+    def now(self) -> int:
+        return clock.local()
+
     async def read(self, work: Work[T], /) -> T:
         with _translated():
             return _in_one_view(self._reader, self._reading, work)
@@ -139,6 +153,9 @@ class SqliteMetadata:
         request = _Request(work, loop, loop.create_future(), durable)
         self._queue.put(request)
         return cast("T", await request.future)
+
+    async def settled(self, name: str, /) -> None:
+        """Transactions end in the order in which they begin, so what can be seen is settled."""
 
     async def close(self) -> None:
         self._queue.put(None)

@@ -8,8 +8,14 @@ A *piece of work* is a coroutine function that takes a :class:`Transaction` and 
     found = await metadata.read(work)
 
 On SQLite no statement ever suspends, so the work runs to its end in one go: reads where they were asked for, writes
-in the one writer thread, many of them in one commit. On a database across the network the same coroutine is awaited.
-Either way no transaction is open while something else is waited for.
+in the one writer thread, many of them in one commit. On PostgreSQL the same coroutine is awaited, beside others, and
+from its beginning once more where two transactions got in each other's way. Either way no transaction is open while
+something else is waited for, and a piece of work that is run twice must do no more than one that is run once.
+
+**Beside others.** SQLite has one writer; on PostgreSQL (READ COMMITTED) every statement sees what was committed before
+it began. So what a transaction relies on it locks first, by ``with_for_update``, which is nothing on SQLite: a pusher
+shares the rows it will refer to (``FOR KEY SHARE``), whoever takes rows away has them alone (``FOR UPDATE``) and looks
+only then, in a statement of its own, whether anything refers to them.
 """
 
 from __future__ import annotations
@@ -46,6 +52,15 @@ class Statement:
 class Transaction(Protocol):
     """What a piece of work may do."""
 
+    @property
+    def now(self) -> int:
+        """The time for rows, in milliseconds: the same for every process on the index, whatever its clock says."""
+        ...
+
+    async def lock(self, name: str, *, shared: bool = False) -> None:
+        """Keep other transactions that lock this name away until the end of this one; those that share, share."""
+        ...
+
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         """Every row."""
         ...
@@ -62,6 +77,10 @@ class Transaction(Protocol):
         """Run a statement that answers no rows; how many it changed."""
         ...
 
+    async def each(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> Sequence[Row | None]:
+        """The first row for each set of parameters, or None: one round trip for a hundred, where there are any."""
+        ...
+
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> None:
         """Run a statement once for each set of parameters."""
         ...
@@ -72,6 +91,10 @@ Work = Callable[[Transaction], Awaitable[T]]
 
 class Metadata(Protocol):
     """The index. ``Unavailable`` is raised where the database cannot be reached or is full."""
+
+    def now(self) -> int:
+        """The time for rows, as :attr:`Transaction.now`."""
+        ...
 
     async def read(self, work: Work[T], /) -> T:
         """Run a short piece of work on one consistent view; it must not write."""
@@ -90,7 +113,11 @@ class Metadata(Protocol):
         ...
 
     async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
-        """One statement on its own, for the pull path."""
+        """One statement on its own, for the pull path; it sees all that was committed before it was asked."""
+        ...
+
+    async def settled(self, name: str, /) -> None:
+        """Wait until the transactions that hold the lock ``name`` now have ended; others may take it meanwhile."""
         ...
 
     async def close(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lading.stores.metadata.schema import content, work
-from lading.stores.metadata.schema.base import VERSION, tables
+from lading.stores.metadata.schema.base import OLDEST, VERSION, tables
 
 SUBJECTS = (content, work)
 """The modules that add tables; a new subject is added here."""
 
-__all__ = ["SUBJECTS", "VERSION", "tables"]
+__all__ = ["OLDEST", "SUBJECTS", "VERSION", "tables"]

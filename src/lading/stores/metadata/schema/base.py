@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, MetaData
+from sqlalchemy import BigInteger, Integer, MetaData, String
 
 tables = MetaData()
 
 VERSION = 1
-"""Version of the whole schema; an index that a newer Lading wrote is not opened."""
+"""Version of the whole schema: the number of the newest file in ``migrations/``."""
+
+OLDEST = 1
+"""The oldest version this program can still work on. A program works on its own schema and on the one before, so that
+it can be started before or after ``lading migrate``; a migration says likewise which programs can work on its result."""
 
 # SQLite makes only a column declared INTEGER its row id; PostgreSQL needs 64 bits asked for by name
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def word(length: int) -> String:
+    """Text of at most ``length`` characters that is compared and sorted byte by byte, whatever the database's language."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")

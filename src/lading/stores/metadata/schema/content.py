@@ -22,7 +22,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    String,
     Table,
     Text,
     UniqueConstraint,
@@ -30,13 +29,13 @@ from sqlalchemy import (
     text,
 )
 
-from lading.stores.metadata.schema.base import Id, tables
+from lading.stores.metadata.schema.base import Id, tables, word
 
 repositories = Table(
     "repositories",
     tables,
     Column("id", Id, primary_key=True),
-    Column("name", String(255, collation=None), nullable=False, unique=True),
+    Column("name", word(255), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("description", Text, nullable=False, server_default=text("''")),
     Column("stars", Integer, nullable=False, server_default=text("0")),
@@ -47,13 +46,18 @@ blobs = Table(
     "blobs",
     tables,
     Column("id", Id, primary_key=True),
-    Column("digest", String(135), nullable=False, unique=True),
+    Column("digest", word(135), nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
     Column("present", Boolean, nullable=False),
     Column("touched_at", BigInteger, nullable=False),
     Column("condemned_at", BigInteger),
 )
-Index("blobs_condemned", blobs.c.condemned_at, sqlite_where=blobs.c.condemned_at.is_not(None))
+Index(
+    "blobs_condemned",
+    blobs.c.condemned_at,
+    sqlite_where=blobs.c.condemned_at.is_not(None),
+    postgresql_where=blobs.c.condemned_at.is_not(None),
+)
 
 contents = Table(
     "contents",
@@ -77,11 +81,11 @@ manifests = Table(
     Column("id", Id, primary_key=True),
     Column("repository_id", Id, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False),
     Column("blob_id", Id, ForeignKey("blobs.id"), nullable=False),
-    Column("digest", String(135), nullable=False),
-    Column("media_type", String(255), nullable=False),
+    Column("digest", word(135), nullable=False),
+    Column("media_type", word(255), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("artifact_type", Text, nullable=False),
-    Column("subject", String(135)),
+    Column("subject", word(135)),
     Column("annotations", Text, nullable=False),
     Column("pushed_at", BigInteger, nullable=False),
     Column("touched_at", BigInteger, nullable=False),
@@ -110,7 +114,7 @@ manifest_children = Table(
     "manifest_children",
     tables,
     Column("manifest_id", Id, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
-    Column("digest", String(135), primary_key=True),
+    Column("digest", word(135), primary_key=True),
     Index("manifest_children_by_digest", "digest"),
     sqlite_with_rowid=False,
 )
@@ -119,7 +123,7 @@ tags = Table(
     "tags",
     tables,
     Column("repository_id", Id, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
-    Column("name", String(128), primary_key=True),
+    Column("name", word(128), primary_key=True),
     Column("manifest_id", Id, ForeignKey("manifests.id", ondelete="CASCADE"), nullable=False),
     Column("moved_at", BigInteger, nullable=False),
     Index("tags_by_manifest", "manifest_id"),

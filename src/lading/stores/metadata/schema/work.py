@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
 
-from lading.stores.metadata.schema.base import Id, tables
+from lading.stores.metadata.schema.base import Id, tables, word
 
 facts = Table(
     "facts",
     tables,
-    Column("name", String(64), primary_key=True),
+    Column("name", word(64), primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""Single values: the schema's version, the installation's secret, how far an adoption came."""
+"""Single values: the installation's secret, how far an adoption came."""
 
 leases = Table(
     "leases",
     tables,
-    Column("name", String(128), primary_key=True),
-    Column("holder", String(64), nullable=False),
+    Column("name", word(128), primary_key=True),
+    Column("holder", word(64), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
 """Who does a piece of background work now."""
@@ -27,7 +27,7 @@ outbox = Table(
     "outbox",
     tables,
     Column("id", Id, primary_key=True),
-    Column("kind", String(64), nullable=False),
+    Column("kind", word(64), nullable=False),
     Column("payload", Text, nullable=False),
     Column("happened_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
@@ -37,7 +37,7 @@ outbox = Table(
 consumers = Table(
     "consumers",
     tables,
-    Column("name", String(255), primary_key=True),
+    Column("name", word(255), primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("next_at", BigInteger, nullable=False),
