@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.plugin import pytest_runtest_makereport
+from tests.support.postgres import Postgres
 
 __all__ = ["pytest_runtest_makereport"]
 
@@ -20,6 +21,22 @@ HEAVY = ("e2e", "peer", "faults")
 def anyio_backend() -> str:
     """Asynchronous tests run on asyncio, as the server does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the tests of this process; each takes a database of its own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def index_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new, empty index is: a test that asks for it runs on every database there is."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'index.sqlite'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.emptied()
 
 
 @pytest.hookimpl(tryfirst=True)

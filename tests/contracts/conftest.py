@@ -18,9 +18,6 @@ from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata
 
 BLOB_STORES: dict[str, Callable[[Path], BlobStore]] = {"filesystem": lambda root: FilesystemStore(root, threads=4)}
-INDEXES: dict[str, Callable[[Path], Metadata]] = {
-    "sqlite": lambda root: open_index(f"sqlite:///{root / 'index.sqlite'}")
-}
 
 _EXPECTED = re.compile(
     r"docker/registry/v2/(?:blobs/(?:sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126})/data"
@@ -42,10 +39,10 @@ def store(open_store: Callable[[], BlobStore], tmp_path: Path) -> Iterator[BlobS
     assert [name for name in files if not _EXPECTED.fullmatch(name)] == [], "left behind"
 
 
-@pytest.fixture(params=INDEXES)
-def open_metadata(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Metadata]:
+@pytest.fixture
+def open_metadata(index_url: str) -> Callable[[], Metadata]:
     """Opens the index; twice, as two processes do."""
-    return lambda: INDEXES[request.param](tmp_path)
+    return lambda: open_index(index_url)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        self.patched = mock.patch("lading.jobs.clock.time", self.clock)
+        self.patched = mock.patch("lading.stores.metadata.clock.time", self.clock)
         self.patched.start()
         self.loop = asyncio.new_event_loop()
         self.root = Path(tempfile.mkdtemp(prefix="lading-collect-"))

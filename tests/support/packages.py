@@ -17,6 +17,9 @@ PACKAGE_OF = {
     "htpasswd": "apache2-utils",
     "nginx": "nginx-light",
     "tini-static": "tini",
+    "postgres": "postgresql",
+    "initdb": "postgresql",
+    "setpriv": "util-linux",
 }
 """Program → package, where the names differ."""
 

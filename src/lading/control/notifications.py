@@ -22,7 +22,6 @@ from sqlalchemy import bindparam, delete, func, select, text
 from lading.config.notifications import Endpoint
 from lading.control.delivery import Delivery, Refused
 from lading.control.envelope import Sender, action, media_type
-from lading.jobs.clock import now
 from lading.jobs.events import AnyEvent
 from lading.jobs.leases import Leases
 from lading.jobs.outbox import Outbox
@@ -234,7 +233,7 @@ class Notifications:
 
     async def _deliver(self, delivery: Delivery, line: _Line, number: int, body: bytes) -> bool:
         """Try once; False leaves the rest for later."""
-        await self._pause((line.consumer.next_at - now()) / 1000)
+        await self._pause((line.consumer.next_at - self._metadata.now()) / 1000)
         if self._stopping.is_set():
             return False
         try:
@@ -328,7 +327,7 @@ class _Line:
         backoff = max(endpoint.backoff.total_seconds(), _LEAST_PAUSE)
         resting = consumer.failures >= endpoint.threshold
         pause = backoff if resting else min(backoff, 0.1 * consumer.failures)
-        consumer.next_at = now() + int(pause * 1000)
+        consumer.next_at = self._metadata.now() + int(pause * 1000)
         self._count(failed=1)
         if time.monotonic() - self._told_at > _REMIND_SECONDS or consumer.failures == endpoint.threshold:
             self._told_at = time.monotonic()
@@ -347,7 +346,7 @@ class _Line:
         _, newest = await self._metadata.row(_BOUNDS) or (None, None)
         if newest is None or newest <= position:
             return
-        old = (await self._metadata.row(_OLD, before=now() - MOST_AGE) or (None,))[0] or 0
+        old = (await self._metadata.row(_OLD, before=self._metadata.now() - MOST_AGE) or (None,))[0] or 0
         least = max(newest - MOST_WAITING, old)
         if least > position:
             log.error(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, text
 
-from lading.jobs.clock import now
 from lading.jobs.leases import Leases
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Statement, Transaction
@@ -74,10 +73,10 @@ class Duties:
     async def _until(self, duty: Duty) -> float:
         """Seconds until it is due."""
         row = await self._leases.metadata.row(_LAST, name=f"last:{duty.name}")
-        due = (int(row[0]) if row else now()) + duty.seconds * 1000
+        due = (int(row[0]) if row else self._leases.metadata.now()) + duty.seconds * 1000
         if row is None:
             await self._note(duty)
-        return max(0.0, (due - now()) / 1000)
+        return max(0.0, (due - self._leases.metadata.now()) / 1000)
 
     async def _do(self, duty: Duty) -> None:
         if await self._until(duty) > 0:
@@ -100,6 +99,6 @@ class Duties:
 
     async def _note(self, duty: Duty) -> None:
         async def note(tx: Transaction) -> None:
-            await tx.execute(_NOTE, name=f"last:{duty.name}", value=str(now()))
+            await tx.execute(_NOTE, name=f"last:{duty.name}", value=str(tx.now))
 
         await self._leases.metadata.write(note)

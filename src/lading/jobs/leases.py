@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, select, text
 
-from lading.jobs.clock import now
 from lading.stores.metadata.schema.work import leases
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -29,11 +28,11 @@ class Leases:
     async def take(self, name: str, seconds: float) -> bool:
         """Take or renew a lease for ``seconds``; False while another holds it."""
         current = await self.metadata.row(_HOLDER, name=name)
-        if current and current[0] != self.holder and current[1] >= now():
+        if current and current[0] != self.holder and current[1] >= self.metadata.now():
             return False  # spares a write for everyone who only asks
 
         async def take(tx: Transaction) -> bool:
-            moment = now()
+            moment = tx.now
             expires_at = moment + int(seconds * 1000)
             return bool(await tx.execute(_TAKE, name=name, holder=self.holder, expires_at=expires_at, now=moment))
 

@@ -2,6 +2,12 @@
 
 So none is lost, and none is sent for a change that was rolled back. Where nobody listens nothing is written. A pull
 changes nothing that a transaction could carry; pulls wait in memory for a moment and are written together.
+
+**The order of commits.** On PostgreSQL an event gets its number before it is committed, so 8 may be there before 7 is;
+a reader that went on behind 8 would never see 7. Whoever writes events therefore holds the lock ``outbox`` from before
+the first number it takes, shared with all others who do. The reader notes the newest number it can see and waits until
+those who hold the lock at that moment are done (nobody who comes after is kept waiting): whatever has a smaller number
+was given it before, so it is committed now, or never will be.
 """
 
 from __future__ import annotations
@@ -12,7 +18,6 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
-from lading.jobs.clock import now
 from lading.jobs.events import AnyEvent, Event, decode, encode
 from lading.stores.metadata.schema.work import outbox
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
@@ -22,13 +27,14 @@ _INSERT = Statement(
 )
 _AFTER = Statement(
     select(outbox.c.id, outbox.c.happened_at, outbox.c.payload)
-    .where(outbox.c.id > bindparam("position"))
+    .where(outbox.c.id > bindparam("position"), outbox.c.id <= bindparam("newest"))
     .order_by(outbox.c.id)
     .limit(bindparam("limit"))
 )
 _FORGET = Statement(delete(outbox).where(outbox.c.id <= bindparam("position")))
 _NEWEST = Statement(select(func.coalesce(func.max(outbox.c.id), 0)))
 
+_LOCK = "outbox"
 _MOST_PULLS_WAITING = 10_000
 _PULLS_WAIT_SECONDS = 0.2
 
@@ -45,13 +51,14 @@ class Outbox:
     async def emit(self, tx: Transaction, event: Event) -> None:
         """Record an event in the transaction that makes it true."""
         if self.listening:
-            await tx.execute(_INSERT, kind=type(event).__name__, payload=encode(event), happened_at=now())
+            await tx.lock(_LOCK, shared=True)
+            await tx.execute(_INSERT, kind=type(event).__name__, payload=encode(event), happened_at=tx.now)
 
     def emit_soon(self, event: Event) -> None:
         """Record an event that no transaction carries (a pull); lost if the process is killed within a moment."""
         if not self.listening:
             return
-        self._pulls.append((event, now()))
+        self._pulls.append((event, self._metadata.now()))
         if self._flush is None or self._flush.done():
             self._flush = asyncio.get_running_loop().create_task(self._write_pulls())
 
@@ -67,15 +74,20 @@ class Outbox:
         rows = [{"kind": type(e).__name__, "payload": encode(e), "happened_at": at} for e, at in waiting]
 
         async def record(tx: Transaction) -> None:
+            await tx.lock(_LOCK, shared=True)
             await tx.execute_many(_INSERT, rows)
 
         await self._metadata.write(record)
 
     async def after(self, position: int, limit: int) -> Sequence[tuple[int, int, AnyEvent]]:
         """Up to ``limit`` events behind ``position``: id, when (milliseconds), event."""
+        newest = (await self._metadata.row(_NEWEST) or (0,))[0]
+        if newest <= position:
+            return []
+        await self._metadata.settled(_LOCK)
 
         async def read(tx: Transaction) -> list[tuple[int, int, AnyEvent]]:
-            rows = await tx.rows(_AFTER, position=position, limit=limit)
+            rows = await tx.rows(_AFTER, position=position, newest=newest, limit=limit)
             return [(row[0], row[1], decode(row[2])) for row in rows]
 
         return await self._metadata.read(read)

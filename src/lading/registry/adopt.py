@@ -25,16 +25,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import bindparam, delete, exists, func, select, text
+from msgspec.structs import replace
+from sqlalchemy import BigInteger, bindparam, cast, delete, exists, func, select, text
 
 from lading.errors import StoreError
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
@@ -70,7 +70,9 @@ _LISTED = Statement(
 _FORGET = Statement(delete(facts).where(facts.c.name >= _BROKEN, facts.c.name < _BROKEN + "~"))
 _ANY = Statement(select(exists().select_from(repositories)))
 _STORED = Statement(
-    select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs).where(blobs.c.present)
+    select(func.count(), cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
+    .select_from(blobs)
+    .where(blobs.c.present)
 )
 _PRESENT = Statement(
     select(blobs.c.id, blobs.c.digest, blobs.c.size)
@@ -199,7 +201,7 @@ async def take_over(
 
 async def synchronised(metadata: Metadata) -> None:
     """Remember that index and tree say the same now."""
-    value = msgspec.json.encode(_Fact(synced=now())).decode()
+    value = msgspec.json.encode(_Fact(synced=metadata.now())).decode()
     await metadata.write(lambda tx: tx.execute(_SET, name=_FACT, value=value))
 
 
@@ -221,7 +223,7 @@ class _Adoption:
     async def run(self, *, everything: bool) -> Report:
         self._fact = await _remembered(self._metadata)
         resumed, again = self._fact.run is not None, self._fact.synced > 0
-        self._run = self._fact.run or _Run(started=now(), since=self._fact.synced)
+        self._run = self._fact.run or _Run(started=self._metadata.now(), since=self._fact.synced)
         if everything:
             self._run.since = 0
         self._fact.run = self._run
@@ -232,8 +234,9 @@ class _Adoption:
         progress.done = len(names) - len(left)
         self._watch(progress)
         async for group in self._groups(left):
-            await self._metadata.write(lambda tx, g=group: self._take(tx, g), durable=False)  # type: ignore[misc]
+            await self._metadata.write(self._taking(group), durable=False)
             progress.done += sum(part.last for part in group)
+            progress.counts = self._run.counts
             self._watch(progress)
         problems = await self._metadata.write(self._finish)
         return Report(self._run.counts, problems, resumed, again)
@@ -285,6 +288,17 @@ class _Adoption:
 
     # ---- in a transaction
 
+    def _taking(self, group: list[Part]) -> Callable[[Transaction], Awaitable[None]]:
+        run, unfinished = self._run, self._unfinished
+
+        async def take(tx: Transaction) -> None:
+            # which may be run more than once: each time from what was counted before
+            self._run = self._fact.run = replace(run, counts=replace(run.counts))
+            self._unfinished = replace(unfinished)
+            await self._take(tx, group)
+
+        return take
+
     async def _take(self, tx: Transaction, group: list[Part]) -> None:
         for part in group:
             await self._take_part(tx, part)
@@ -315,10 +329,15 @@ class _Adoption:
         named = [digest for found in part.manifests for digest in found.blobs]
         ids = {}
         for digest in dict.fromkeys((*named, *part.visible)):
-            # looked at again under the lock that the collector takes to delete it
             size = self._tree.size(digest)
-            if size is not None:
-                ids[digest] = await Blobs(tx).found(digest, size)
+            if size is None:
+                continue
+            blob = await Blobs(tx).found(digest, size)
+            # looked at again under the lock that the collector takes to delete it
+            if self._tree.size(digest) is None:
+                await Blobs(tx).lost(digest)
+            else:
+                ids[digest] = blob
         await Blobs(tx).show(repository, ids.values())
         return ids
 
@@ -331,6 +350,9 @@ class _Adoption:
             if self._tree.size(manifest.digest) is None:
                 continue
             blob = await Blobs(tx).found(manifest.digest, manifest.size)
+            if self._tree.size(manifest.digest) is None:
+                await Blobs(tx).lost(manifest.digest)
+                continue
             named = [visible[digest] for digest in found.blobs if digest in visible]
             named += [await Blobs(tx).reserve(Digest(digest), size) for digest, size in found.missing.items()]
             ids[str(manifest.digest)] = await Manifests(tx).found(repository, blob, manifest, named, found.pushed_at)

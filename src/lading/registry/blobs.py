@@ -6,12 +6,11 @@ Whoever brings bytes says so first (:meth:`Blobs.touch`), then puts them in plac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import and_, bindparam, delete, exists, null, select, text, update
 
 from lading.errors import Unavailable
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.stores.metadata.schema.content import blobs, repositories, repository_blobs
 from lading.stores.metadata.transaction import Statement, Transaction
@@ -58,6 +57,16 @@ _LINKED = Statement(
         repository_blobs.c.repository_id == bindparam("repository"),
     )
 )
+_LINKED_LOCKED = Statement(
+    select(blobs.c.id)
+    .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
+    .where(
+        blobs.c.digest == bindparam("digest"),
+        blobs.c.present,
+        repository_blobs.c.repository_id == bindparam("repository"),
+    )
+    .with_for_update(read=True, key_share=True, of=blobs)
+)
 _OF = Statement(
     select(blobs.c.digest)
     .join(repository_blobs, repository_blobs.c.blob_id == blobs.c.id)
@@ -95,7 +104,7 @@ class Blobs:
 
     async def touch(self, digest: Digest, size: int) -> None:
         """Say that these bytes are about to be put in place, so that the collector keeps away."""
-        await self._tx.execute(_TOUCH, digest=digest, size=size, now=now(), absent=False)
+        await self._tx.execute(_TOUCH, digest=digest, size=size, now=self._tx.now, absent=False)
 
     async def arrived(self, digest: Digest, size: int) -> int:
         """The bytes of a touched blob are in place: make it present. Its id.
@@ -103,28 +112,33 @@ class Blobs:
         Raises :class:`~lading.errors.Unavailable` if the collector took it between touch and now, which only a period
         of grace near zero lets it do: the bytes may be gone.
         """
-        if not await self._tx.execute(_ARRIVED, digest=digest, size=size, now=now(), yes=True):
+        if not await self._tx.execute(_ARRIVED, digest=digest, size=size, now=self._tx.now, yes=True):
             raise Unavailable(f"{digest} was collected while it arrived; push it again", retry_after=1)
         found: int = await self._tx.value(_FIND, digest=digest)
         return found
 
     async def found(self, digest: str, size: int) -> int:
-        """Record bytes that lie in place already, which the caller saw in this very transaction; the blob's id."""
-        blob: int = await self._tx.value(_FOUND, digest=digest, size=size, now=now(), yes=True)
+        """Record bytes that lie in place already; the blob's id. Until the transaction ends the collector keeps away:
+
+        the caller looks again whether they are there.
+        """
+        blob: int = await self._tx.value(_FOUND, digest=digest, size=size, now=self._tx.now, yes=True)
         return blob
 
     async def lost(self, digest: str) -> bool:
         """The bytes of a blob are gone or damaged: whoever pushes it again mends it. False if that was known."""
-        return bool(await self._tx.execute(_LOST, wanted=digest, now=now()))
+        return bool(await self._tx.execute(_LOST, wanted=digest, now=self._tx.now))
 
     async def show(self, repository: int, ids: Iterable[int]) -> None:
         """Make blobs visible in a repository."""
         await self._tx.execute_many(_LINK, [{"repository": repository, "blob": blob} for blob in ids])
 
-    async def link(self, repository: int, digest: Digest) -> None:
-        """Make a present blob visible in a repository, and keep the collector away from it."""
-        await self.rescue(digest)
+    async def link(self, repository: int, digest: Digest) -> bool:
+        """Make a present blob visible in a repository, and keep the collector away from it; False if it is gone."""
+        if not await self.rescue(digest):
+            return False
         await self._tx.execute(_LINK, repository=repository, blob=await self._tx.value(_FIND, digest=digest))
+        return True
 
     async def visible(self, name: str, digest: Digest) -> int | None:
         """The size of a blob that is visible in the repository ``name``, or None."""
@@ -135,10 +149,15 @@ class Blobs:
         """The blobs visible in a repository."""
         return {row[0] for row in await self._tx.rows(_OF, repository=repository)}
 
-    async def linked(self, repository: int, digest: Digest) -> int | None:
-        """The id of a blob that is visible in a repository, or None."""
-        found: int | None = await self._tx.value(_LINKED, repository=repository, digest=digest)
-        return found
+    async def linked(self, repository: int, digests: Collection[str], *, locked: bool = False) -> dict[str, int]:
+        """The ids of those of ``digests`` that are visible in a repository.
+
+        ``locked``: until the transaction ends the collector keeps away from them, so that it can refer to them.
+        """
+        wanted = sorted(set(digests))
+        asked = [{"repository": repository, "digest": digest} for digest in wanted]
+        rows = await self._tx.each(_LINKED_LOCKED if locked else _LINKED, asked)
+        return {digest: row[0] for digest, row in zip(wanted, rows, strict=True) if row is not None}
 
     async def anywhere(self, digest: Digest) -> int | None:
         """The size of a blob that is visible in any repository, or None."""
@@ -147,7 +166,7 @@ class Blobs:
 
     async def rescue(self, digest: Digest) -> bool:
         """Take the collector's mark off a blob somebody is about to rely on; False if it is gone already."""
-        return bool(await self._tx.execute(_RESCUE, wanted=digest, now=now()))
+        return bool(await self._tx.execute(_RESCUE, wanted=digest, now=self._tx.now))
 
     async def reserve(self, digest: Digest, size: int) -> int:
         """The id of a blob that a manifest names, which may not be there yet."""

@@ -9,6 +9,11 @@ more. Whoever asks for it, pushes it or mounts it takes the mark off. Only after
 "I have it" has time to push the manifest that needs it, is it *swept*: made absent under the lock that every
 writer takes, its bytes deleted, its row deleted. A crash between any two of these leaves a row that says absent, and
 the next run goes on from there; nothing that is present ever lacks its bytes.
+
+**Beside writers.** Whoever refers to something locks it for sharing first (``transaction.py``). The collector locks what
+it is about to take away for itself alone, and looks only then, in a statement that begins after, whether it may: a
+repository while it finds the dead manifests in it, a blob while it hides or deletes it. A blob or an empty repository
+that somebody has locked is in use, so it does not wait for it.
 """
 
 from __future__ import annotations
@@ -18,9 +23,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, text
+from sqlalchemy import BigInteger, and_, bindparam, cast, delete, exists, func, or_, select, text
 
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.stores.blobs.base import BlobStore
 from lading.stores.metadata.schema.content import (
@@ -107,6 +111,9 @@ _CHILDREN = Statement(
     .join(manifests, manifests.c.id == manifest_children.c.manifest_id)
     .where(manifests.c.repository_id == bindparam("repository"))
 )
+_LOCK_REPOSITORY = Statement(
+    select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update()
+)
 _DELETE_MANIFEST = Statement(delete(manifests).where(manifests.c.id == bindparam("manifest")))
 
 _unreferenced = and_(
@@ -135,6 +142,11 @@ _CONDEMNED = Statement(
     .where(blobs.c.condemned_at <= bindparam("cutoff"), blobs.c.id > bindparam("after"))
     .order_by(blobs.c.id)
     .limit(bindparam("limit"))
+)
+_LOCK_BLOB = Statement(
+    select(blobs.c.id)
+    .where(blobs.c.id == bindparam("blob"), blobs.c.condemned_at.is_not(None))
+    .with_for_update(skip_locked=True)
 )
 _IS_DOOMED = Statement(
     select(blobs.c.id).where(blobs.c.id == bindparam("blob"), blobs.c.condemned_at.is_not(None), _unreferenced)
@@ -168,15 +180,25 @@ _USERS_OF = Statement(
         " UNION SELECT id FROM manifests WHERE blob_id = :blob"
     )
 )
-_EMPTY = Statement(
-    text(
-        "DELETE FROM repositories WHERE created_at <= :cutoff AND description = '' AND stars = 0 AND NOT official"
-        " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = repositories.id)"
-        " AND NOT EXISTS (SELECT 1 FROM repository_blobs b WHERE b.repository_id = repositories.id)"
-    )
+_empty = and_(
+    repositories.c.description == "",
+    repositories.c.stars == 0,
+    repositories.c.official.is_(False),
+    ~exists().where(manifests.c.repository_id == repositories.c.id),
+    ~exists().where(repository_blobs.c.repository_id == repositories.c.id),
 )
+_EMPTY = Statement(
+    select(repositories.c.id)
+    .where(repositories.c.created_at <= bindparam("cutoff"), repositories.c.id > bindparam("after"), _empty)
+    .order_by(repositories.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_DELETE_EMPTY = Statement(delete(repositories).where(repositories.c.id == bindparam("repository"), _empty))
 _STORED = Statement(
-    select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs).where(blobs.c.present)
+    select(func.count(), cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
+    .select_from(blobs)
+    .where(blobs.c.present)
 )
 
 
@@ -194,8 +216,7 @@ class Collect:
             await self._collect_manifests(terms.untagged, report)
         await self._condemn(terms.grace, report)
         await self._sweep(terms.wait, report)
-        cutoff = now() - terms.grace
-        report.repositories = await self._metadata.write(lambda tx: tx.execute(_EMPTY, cutoff=cutoff))
+        await self._forget_repositories(terms.grace, report)
         log.info(
             "collection: %d manifests deleted, %d blobs condemned, %d blobs deleted, %d bytes freed",
             report.manifests,
@@ -210,14 +231,14 @@ class Collect:
         report = Report()
         dead: set[int] = set()
         if terms.untagged is not None:
-            cutoff = now() - terms.untagged
+            cutoff = self._metadata.now() - terms.untagged
             async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
                 for repository, name in page:
                     found = await self._metadata.scan(lambda tx, r=repository: _dead(tx, r, cutoff))  # type: ignore[misc]
                     dead.update(manifest.id for manifest in found)
                     report.manifests += len(found)
-                    report.gone += [_gone(name, manifest) for manifest in found]
-        for gone in await self._metadata.scan(lambda tx: _doomed_blobs(tx, dead, now() - terms.grace)):
+                    report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in found]
+        for gone in await self._metadata.scan(lambda tx: _doomed_blobs(tx, dead, tx.now - terms.grace)):
             report.gone.append(gone)
             report.blobs += 1
             report.bytes += gone.size
@@ -231,27 +252,40 @@ class Collect:
     # ---- manifests
 
     async def _collect_manifests(self, untagged: int, report: Report) -> None:
-        cutoff = now() - untagged
+        cutoff = self._metadata.now() - untagged
         async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
             for repository, name in page:
                 while True:
                     gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
                     report.manifests += len(gone)
-                    report.gone += [_gone(name, manifest) for manifest in gone]
+                    report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in gone]
                     if len(gone) < _PAGE:
                         break
 
     # ---- blobs
 
     async def _condemn(self, grace: int, report: Report) -> None:
-        cutoff = now() - grace
+        cutoff = self._metadata.now() - grace
         async for page in self._pages(_UNREFERENCED, _PAGE, cutoff):
             report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
 
     async def _sweep(self, wait: int, report: Report) -> None:
-        async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, now() - wait):
+        async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
             doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
             await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
+
+    async def _forget_repositories(self, grace: int, report: Report) -> None:
+        """Forget repositories that hold nothing, and that nobody described."""
+
+        async def forget(tx: Transaction) -> tuple[int, int]:
+            rows = await tx.rows(_EMPTY, cutoff=cutoff, after=after, limit=_PAGE)
+            gone = [await tx.execute(_DELETE_EMPTY, repository=row[0]) for row in rows]
+            return (rows[-1][0] if len(rows) == _PAGE else 0), sum(gone)
+
+        cutoff, after = self._metadata.now() - grace, -1
+        while after:
+            after, gone = await self._metadata.write(forget)
+            report.repositories += gone
 
     async def _pages(self, statement: Statement, size: int, cutoff: int) -> AsyncIterator[Sequence[Row]]:
         """Rows page by page; their first column is the id that the next page begins behind."""
@@ -270,7 +304,7 @@ class Collect:
         # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
         # meanwhile took the mark off, and is left alone
         for blob, digest, size, condemned_at in doomed:
-            if await tx.value(_IS_ABSENT, blob=blob) is None:
+            if await tx.value(_LOCK_BLOB, blob=blob) is None or await tx.value(_IS_ABSENT, blob=blob) is None:
                 continue
             try:
                 freed = self._store.delete(Digest(digest))
@@ -281,7 +315,7 @@ class Collect:
             await tx.execute(_DELETE_BLOB, blob=blob)
             report.blobs += 1
             report.bytes += freed
-            report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at)}"))
+            report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
 
 
 @dataclass(frozen=True)
@@ -292,8 +326,8 @@ class _Manifest:
     size: int
 
 
-def _gone(repository: str, manifest: _Manifest) -> Gone:
-    reason = f"untagged and unreferenced since {_ago(manifest.touched_at)}"
+def _gone(repository: str, manifest: _Manifest, now: int) -> Gone:
+    reason = f"untagged and unreferenced since {_ago(manifest.touched_at, now)}"
     return Gone("manifest", repository, manifest.digest, manifest.size, reason)
 
 
@@ -325,6 +359,7 @@ def _reachable(roots: Iterable[int], keeps: dict[int, list[int]]) -> set[int]:
 
 
 async def _delete_dead(tx: Transaction, repository: int, cutoff: int) -> list[_Manifest]:
+    await tx.row(_LOCK_REPOSITORY, repository=repository)
     dead = (await _dead(tx, repository, cutoff))[:_PAGE]
     for manifest in dead:
         await tx.execute(_DELETE_MANIFEST, manifest=manifest.id)
@@ -334,7 +369,7 @@ async def _delete_dead(tx: Transaction, repository: int, cutoff: int) -> list[_M
 async def _mark(tx: Transaction, page: Sequence[Row], cutoff: int) -> int:
     marked = 0
     for row in page:
-        marked += await tx.execute(_CONDEMN, blob=row[0], cutoff=cutoff, now=now())
+        marked += await tx.execute(_CONDEMN, blob=row[0], cutoff=cutoff, now=tx.now)
     return marked
 
 
@@ -342,6 +377,8 @@ async def _hide(tx: Transaction, page: Sequence[Row]) -> list[Row]:
     """Make condemned blobs absent and invisible; those that somebody came to refer to are let off."""
     doomed = []
     for row in page:
+        if await tx.value(_LOCK_BLOB, blob=row[0]) is None:
+            continue  # the mark was taken off, or somebody is about to
         if await tx.value(_IS_DOOMED, blob=row[0]) is None:
             await tx.execute(_REPRIEVE, blob=row[0])
             continue
@@ -353,12 +390,12 @@ async def _hide(tx: Transaction, page: Sequence[Row]) -> list[Row]:
 
 async def _doomed_blobs(tx: Transaction, dead: set[int], cutoff: int) -> list[Gone]:
     found: dict[int, Gone] = {}
-    for blob, digest, size, condemned_at in await _all(tx, _CONDEMNED, now()):
+    for blob, digest, size, condemned_at in await _all(tx, _CONDEMNED, tx.now):
         if await tx.value(_IS_DOOMED, blob=blob) is None:
             continue  # something came to need it; the sweep takes the mark off
-        found[blob] = Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at)}")
+        found[blob] = Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}")
     for blob, digest, size, touched_at in await _all(tx, _UNREFERENCED, cutoff):
-        found[blob] = Gone("blob", "", digest, size, f"unreferenced since {_ago(touched_at)}")
+        found[blob] = Gone("blob", "", digest, size, f"unreferenced since {_ago(touched_at, tx.now)}")
     for manifest in dead:
         for blob, digest, size, touched_at in await tx.rows(_BLOBS_OF, manifest=manifest):
             users = {row[0] for row in await tx.rows(_USERS_OF, blob=blob)}
@@ -376,8 +413,8 @@ async def _all(tx: Transaction, statement: Statement, cutoff: int) -> list[Row]:
     return found
 
 
-def _ago(moment: int) -> str:
-    minutes = max(0, now() - moment) // 60_000
+def _ago(moment: int, now: int) -> str:
+    minutes = max(0, now - moment) // 60_000
     if minutes < 120:
         return f"{minutes} minutes ago"
     return f"{minutes // 60} hours ago" if minutes < 2880 else f"{minutes // 1440} days ago"

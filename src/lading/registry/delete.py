@@ -62,7 +62,7 @@ class Delete:
 
 
 async def _find(tx: Transaction, repository: str) -> int:
-    own = await Repositories(tx).find(repository)
+    own = await Repositories(tx).hold(repository)
     if own is None:
         raise RepositoryUnknown(f"there is no repository {repository}", detail={"name": repository})
     return own

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.oci.reference import is_name, is_tag
 from lading.registry.adopt import Counts, Progress, Watch, synchronised, take_over
@@ -80,7 +79,9 @@ async def export(metadata: Metadata, layout: Layout, watch: Watch = lambda progr
         waiting = iter(sorted(names))
         while batch := list(islice(waiting, _AT_ONCE)):
             done = [
-                loop.run_in_executor(threads, _Repository(tree, name, await _wanted(metadata, name)).write)
+                loop.run_in_executor(
+                    threads, _Repository(tree, name, await _wanted(metadata, name), metadata.now()).write
+                )
                 for name in batch
                 if is_name(name)
             ]
@@ -106,11 +107,12 @@ async def _wanted(metadata: Metadata, name: str) -> _Wanted:
 class _Repository:
     """One repository's links; its methods block."""
 
-    def __init__(self, tree: Tree, name: str, wanted: _Wanted) -> None:
+    def __init__(self, tree: Tree, name: str, wanted: _Wanted, now: int) -> None:
         self._tree = tree
         self._layout = tree.layout
         self._name = name
         self._wanted = wanted
+        self._now = now
         self._broken: set[str] = set()
         self._spared: set[str] = set()
         self._written = 0
@@ -166,9 +168,8 @@ class _Repository:
         for link in self._sound(self._tree.layers(self._name), self._wanted.layers):
             if link.name not in self._spared:
                 self._remove(self._layout.layer_link(self._name, Digest(link.name)).parent)
-        moment = now()
         for digest in self._wanted.layers:
-            self._link(self._layout.layer_link(self._name, Digest(digest)), digest, moment)
+            self._link(self._layout.layer_link(self._name, Digest(digest)), digest, self._now)
         folder = self._layout.repository(self._name)
         if self._wanted.revisions:
             # registry:2 lists what has this folder

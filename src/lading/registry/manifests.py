@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, delete, exists, or_, select, text
 
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.oci.manifest import Manifest
 from lading.stores.metadata.schema.content import contents, manifests, repositories, tags
@@ -50,6 +49,11 @@ _FIND = Statement(
     select(manifests.c.id).where(
         manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest")
     )
+)
+_LOCK = Statement(
+    select(manifests.c.id)
+    .where(manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest"))
+    .with_for_update()
 )
 _PUT = Statement(
     text(
@@ -120,9 +124,14 @@ class Manifests:
         found: int | None = await self._tx.value(_FIND, repository=repository, digest=digest)
         return found
 
+    async def among(self, repository: int, digests: Sequence[str]) -> set[str]:
+        """Those of ``digests`` that are manifests of a repository."""
+        rows = await self._tx.each(_FIND, [{"repository": repository, "digest": digest} for digest in digests])
+        return {digest for digest, row in zip(digests, rows, strict=True) if row is not None}
+
     async def put(self, repository: int, blob: int, manifest: Manifest, blobs: Sequence[int]) -> int:
         """Record a manifest, whose bytes are the blob ``blob``, and what it refers to; its id."""
-        await self._tx.execute(_PUT, **_row(repository, blob, manifest))
+        await self._tx.execute(_PUT, **_row(repository, blob, manifest, self._tx.now))
         put = await self.find(repository, manifest.digest)
         assert put is not None
         await self._refer(put, blob, manifest, blobs)
@@ -130,14 +139,14 @@ class Manifests:
 
     async def found(self, repository: int, blob: int, manifest: Manifest, blobs: Sequence[int], pushed_at: int) -> int:
         """The same for one that was stored before the index knew of it; one that it knows stays as it is."""
-        found: int = await self._tx.value(_FOUND, **_row(repository, blob, manifest), pushed_at=pushed_at)
+        found: int = await self._tx.value(_FOUND, **_row(repository, blob, manifest, self._tx.now), pushed_at=pushed_at)
         await self._refer(found, blob, manifest, blobs)
         return found
 
     async def _refer(self, own: int, blob: int, manifest: Manifest, blobs: Sequence[int]) -> None:
         await self._tx.execute(_KEEP, blob=blob, bytes=manifest.raw)
         if blobs:
-            await self._tx.execute_many(_REFER_BLOB, [{"manifest": own, "blob": one} for one in blobs])
+            await self._tx.execute_many(_REFER_BLOB, [{"manifest": own, "blob": one} for one in sorted(blobs)])
         if manifest.children:
             children = [{"manifest": own, "digest": child.digest} for child in manifest.children]
             await self._tx.execute_many(_REFER_CHILD, children)
@@ -147,7 +156,8 @@ class Manifests:
         return {row[0]: row[1] for row in await self._tx.rows(_OF, repository=repository)}
 
     async def tags_of(self, repository: int, digest: Digest) -> list[str]:
-        """The tags that point to a manifest."""
+        """The tags that point to a manifest; none comes or goes before this transaction is over."""
+        await self._tx.row(_LOCK, repository=repository, digest=digest)
         return [row[0] for row in await self._tx.rows(_TAGS_OF, repository=repository, digest=digest)]
 
     async def delete(self, repository: int, digest: Digest) -> bool:
@@ -170,7 +180,7 @@ class Manifests:
         return [Referrer(row[0], row[1], row[2], row[3], msgspec.json.decode(row[4])) for row in rows]
 
 
-def _row(repository: int, blob: int, manifest: Manifest) -> dict[str, Any]:
+def _row(repository: int, blob: int, manifest: Manifest, now: int) -> dict[str, Any]:
     return {
         "repository": repository,
         "blob": blob,
@@ -180,5 +190,5 @@ def _row(repository: int, blob: int, manifest: Manifest) -> dict[str, Any]:
         "artifact_type": manifest.artifact_type,
         "subject": manifest.subject,
         "annotations": msgspec.json.encode(manifest.annotations).decode(),
-        "now": now(),
+        "now": now,
     }

@@ -79,13 +79,14 @@ class Push:
         return manifest
 
     async def _record(self, tx: Transaction, repository: str, manifest: Manifest, tags: Sequence[str], by: By) -> None:
-        found = await self._find_content(tx, repository, manifest)
-        blobs = Blobs(tx)
-        content = [found.get(d.digest) or await blobs.reserve(Digest(d.digest), d.size) for d in manifest.blobs()]
         own = await Repositories(tx).ensure(repository)
+        found = await self._find_content(tx, repository, manifest, locked=True)
+        blobs = Blobs(tx)
+        named = sorted(manifest.blobs(), key=lambda descriptor: descriptor.digest)  # all pushes in one order
+        content = [found.get(d.digest) or await blobs.reserve(Digest(d.digest), d.size) for d in named]
         stored = await blobs.arrived(manifest.digest, manifest.size)
         row = await Manifests(tx).put(own, stored, manifest, content)
-        for tag in tags:
+        for tag in sorted(tags):
             await Tags(tx).point(own, tag, row)
         target = Target(manifest.digest, manifest.media_type, manifest.size)
         for tag in tags or ("",):
@@ -94,24 +95,21 @@ class Push:
             )
             await self._outbox.emit(tx, pushed)
 
-    async def _find_content(self, tx: Transaction, repository: str, manifest: Manifest) -> dict[str, int]:
+    async def _find_content(
+        self, tx: Transaction, repository: str, manifest: Manifest, *, locked: bool = False
+    ) -> dict[str, int]:
         """The ids of the blobs a manifest names; raises if one that must be in the repository is not."""
         own = await Repositories(tx).find(repository)
-        blobs, manifests = Blobs(tx), Manifests(tx)
+        named = manifest.blobs()
         found: dict[str, int] = {}
-        missing: list[Descriptor] = []
-        for descriptor in manifest.blobs():
-            digest = Digest(descriptor.digest)
-            blob = await blobs.linked(own, digest) if own is not None else None
-            if blob is not None:
-                found[digest] = blob
-            elif self._policy.blobs_required:
-                missing.append(descriptor)
-        for child in manifest.children:
-            if not self._policy.child_required(child):
-                continue
-            if own is None or await manifests.find(own, Digest(child.digest)) is None:
-                missing.append(child)
+        children: set[str] = set()
+        if own is not None:
+            found = await Blobs(tx).linked(own, [blob.digest for blob in named], locked=locked)
+            children = await Manifests(tx).among(own, [child.digest for child in manifest.children])
+        missing = [blob for blob in named if self._policy.blobs_required and blob.digest not in found]
+        missing += [
+            child for child in manifest.children if child.digest not in children and self._policy.child_required(child)
+        ]
         if missing:
             raise ManifestBlobUnknown(
                 f"{len(missing)} of the blobs or manifests this manifest names are not in {repository}; push them "

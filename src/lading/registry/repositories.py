@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, exists, func, or_, select, text, update
 
-from lading.jobs.clock import now
 from lading.stores.metadata.schema.content import manifests, repositories
 from lading.stores.metadata.transaction import Statement, Transaction
 
@@ -25,6 +24,9 @@ class Repository:
 _has_manifests = exists().where(manifests.c.repository_id == repositories.c.id)
 
 _FIND = Statement(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
+_HOLD = Statement(
+    select(repositories.c.id).where(repositories.c.name == bindparam("name")).with_for_update(read=True, key_share=True)
+)
 _ADD = Statement(text("INSERT INTO repositories (name, created_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING"))
 _PAGE = Statement(
     select(repositories.c.name)
@@ -74,12 +76,17 @@ class Repositories:
         return found
 
     async def ensure(self, name: str) -> int:
-        """The id of a repository, which is made if it is not there."""
-        found = await self.find(name)
-        if found is None:
-            await self._tx.execute(_ADD, name=name, now=now())
-            found = await self.find(name)
-        assert found is not None
+        """The id of a repository, which is made if it is not there; the collector keeps away until this is over."""
+        found = await self.hold(name)
+        while found is None:
+            # whoever made it a moment ago is waited for; that it went again before it could be held is rare
+            await self._tx.execute(_ADD, name=name, now=self._tx.now)
+            found = await self.hold(name)
+        return found
+
+    async def hold(self, name: str) -> int | None:
+        """:meth:`find`, and the collector takes nothing of it until this transaction is over."""
+        found: int | None = await self._tx.value(_HOLD, name=name)
         return found
 
     async def page(self, after: str, limit: int) -> list[str]:

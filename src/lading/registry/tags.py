@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, select, text
 
-from lading.jobs.clock import now
 from lading.oci.digest import Digest
 from lading.stores.metadata.schema.content import manifests, tags
 from lading.stores.metadata.transaction import Row, Statement, Transaction
@@ -15,6 +14,11 @@ _POINT = Statement(
         " ON CONFLICT (repository_id, name) DO UPDATE"
         " SET manifest_id = excluded.manifest_id, moved_at = excluded.moved_at"
     )
+)
+_LOCK = Statement(
+    select(tags.c.manifest_id)
+    .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
+    .with_for_update()
 )
 _RESOLVE = Statement(
     select(tags.c.manifest_id, manifests.c.digest, tags.c.moved_at)
@@ -46,13 +50,13 @@ class Tags:
 
     async def point(self, repository: int, tag: str, manifest: int) -> Digest | None:
         """Point a tag at a manifest; what it pointed to before."""
-        before = await self._tx.row(_RESOLVE, repository=repository, tag=tag)
-        await self._point(before, repository, tag, manifest, now())
+        before = await self._before(repository, tag)
+        await self._point(before, repository, tag, manifest, self._tx.now)
         return Digest(before[1]) if before else None
 
     async def found(self, repository: int, tag: str, manifest: int, moved_at: int) -> bool:
         """Point a tag at a manifest as somebody did at ``moved_at``, unless it was moved since; whether it was not."""
-        before = await self._tx.row(_RESOLVE, repository=repository, tag=tag)
+        before = await self._before(repository, tag)
         if before is not None and before[2] >= moved_at:
             return False
         await self._point(before, repository, tag, manifest, moved_at)
@@ -73,13 +77,18 @@ class Tags:
 
     async def delete(self, repository: int, tag: str) -> Digest | None:
         """Delete a tag and nothing else; what it pointed to, or None if there was none."""
-        before = await self._tx.row(_RESOLVE, repository=repository, tag=tag)
+        before = await self._before(repository, tag)
         if before is None:
             return None
         await self._tx.execute(_DELETE, repository=repository, tag=tag)
         await self._left(before[0])
         return Digest(before[1])
 
+    async def _before(self, repository: int, tag: str) -> Row | None:
+        # locked first and looked at then: whoever moves it at the same time is waited for, and what he did is seen
+        await self._tx.row(_LOCK, repository=repository, tag=tag)
+        return await self._tx.row(_RESOLVE, repository=repository, tag=tag)
+
     async def _left(self, manifest: int) -> None:
         # the collector's period of grace counts from when the last tag went
-        await self._tx.execute(_UNTAGGED, manifest=manifest, now=now())
+        await self._tx.execute(_UNTAGGED, manifest=manifest, now=self._tx.now)

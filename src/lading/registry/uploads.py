@@ -166,7 +166,8 @@ class Uploads:
             size = await (blobs.visible(source, digest) if source else blobs.anywhere(digest))
             if size is None:
                 return False
-            await blobs.link(await Repositories(tx).ensure(repository), digest)
+            if not await blobs.link(await Repositories(tx).ensure(repository), digest):
+                return False
             target = Target(digest, OCTET_STREAM, size)
             await self._outbox.emit(tx, BlobMounted(repository=repository, by=by, target=target, source=source or ""))
             return True
@@ -201,8 +202,9 @@ class Uploads:
 
         async def link(tx: Transaction) -> None:
             blobs = Blobs(tx)
+            own = await Repositories(tx).ensure(repository)
             await blobs.arrived(digest, size)
-            await blobs.link(await Repositories(tx).ensure(repository), digest)
+            await blobs.link(own, digest)
             target = Target(digest, OCTET_STREAM, size)
             await self._outbox.emit(tx, BlobPushed(repository=repository, by=by, target=target))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,8 +25,8 @@ DIGEST = "sha256:" + "a" * 64
 
 
 @pytest.fixture
-async def metadata(tmp_path: Path) -> AsyncIterator[Metadata]:
-    index = open_index(f"sqlite:///{tmp_path}/index.sqlite")
+async def metadata(index_url: str) -> AsyncIterator[Metadata]:
+    index = open_index(index_url)
     yield index
     await index.close()
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from lading.jobs import clock as clocks
 from lading.jobs.duty import Duties, Duty
 from lading.jobs.events import BlobDeleted, By, Event, TagDeleted
 from lading.jobs.leases import Leases
 from lading.jobs.outbox import Outbox
+from lading.stores.metadata.clock import local as now
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata, Transaction
 from tests.unit.registry.world import Clock
@@ -24,9 +23,9 @@ BY = By(actor="someone")
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[Metadata, Metadata]]:
+async def pair(index_url: str) -> AsyncIterator[tuple[Metadata, Metadata]]:
     """The index as two processes see it."""
-    made = open_index(f"sqlite:///{tmp_path / 'index.sqlite'}"), open_index(f"sqlite:///{tmp_path / 'index.sqlite'}")
+    made = open_index(index_url), open_index(index_url)
     yield made
     for one in made:
         await one.close()
@@ -36,7 +35,7 @@ class TestLeases:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
         made = Clock()
-        monkeypatch.setattr("lading.jobs.clock.time", made)
+        made.take_the_place(monkeypatch)
         return made
 
     async def test_one_holder_at_a_time(self, pair: tuple[Metadata, Metadata], clock: Clock) -> None:
@@ -88,10 +87,10 @@ class TestDuties:
     async def test_done_once_by_whoever_comes_first_and_not_before_it_is_due(
         self, pair: tuple[Metadata, Metadata]
     ) -> None:
-        began = [clocks.now()]
+        began = [now()]
 
         async def work() -> None:
-            began.append(clocks.now())
+            began.append(now())
 
         await self.run(pair, work, 0.6, 3.0)
         gaps = [later - earlier for earlier, later in itertools.pairwise(began)]

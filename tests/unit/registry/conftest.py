@@ -13,12 +13,12 @@ from tests.unit.registry.world import Clock, World
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("lading.jobs.clock.time", made)
+    made.take_the_place(monkeypatch)
     return made
 
 
 @pytest.fixture
-async def world(tmp_path: Path, clock: Clock) -> AsyncIterator[World]:
-    made = World(tmp_path / "store")
+async def world(tmp_path: Path, clock: Clock, index_url: str) -> AsyncIterator[World]:
+    made = World(tmp_path / "store", index_url)
     yield made
     await made.close()

@@ -118,7 +118,7 @@ class TestOneAfterTheOther:
         assert await world.read("a", DIGEST) == DATA
 
     async def test_a_session_taken_up_by_another_process_with_another_view(self, world: World) -> None:
-        other = World(world.root)
+        other = World(world.root, world.url)
         progress = await begin(world, DATA[:500])
         progress = await other.uploads.append("a", progress.uuid, progress.ticket, stream(DATA[500:]), None)
         await finish(world, progress)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from sqlalchemy import select
 
 from lading.jobs.events import By
@@ -18,6 +20,7 @@ from lading.registry.pull import Pull
 from lading.registry.push import Push, PushPolicy
 from lading.registry.uploads import Uploads
 from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.metadata.clock import DatabaseClock
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.schema.content import blobs
 from lading.stores.metadata.transaction import Statement, Transaction
@@ -34,13 +37,22 @@ _ALL_BLOBS = Statement(select(blobs.c.digest, blobs.c.present, blobs.c.condemned
 
 
 class Clock:
-    """Stands in for the ``time`` module in ``lading.jobs.clock``; it moves when told to."""
+    """Stands in for the ``time`` module where the index's time comes from; it moves when told to."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_700_000_000_000
 
+    def take_the_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Be the time of the index in this process, also where a database has a clock of its own."""
+        monkeypatch.setattr("lading.stores.metadata.clock.time", self)
+        monkeypatch.setattr(DatabaseClock, "measured", lambda *_: None)
+        monkeypatch.setattr(DatabaseClock, "is_older_than", lambda *_: False)
+
     def time_ns(self) -> int:
         return self.milliseconds * 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
 
     def pass_by(self, milliseconds: float) -> None:
         self.milliseconds += int(milliseconds)
@@ -49,10 +61,11 @@ class Clock:
 class World:
     """Everything one process needs. Two of them on one ``root`` are two processes."""
 
-    def __init__(self, root: Path, *, policy: PushPolicy | None = None, listening: bool = True) -> None:
+    def __init__(self, root: Path, url: str = "", *, policy: PushPolicy | None = None, listening: bool = True) -> None:
         self.root = root
+        self.url = url or f"sqlite:///{root / 'lading' / 'index.sqlite'}"
         self.store = FilesystemStore(root, threads=4)
-        self.metadata = open_index(f"sqlite:///{root / 'lading' / 'index.sqlite'}")
+        self.metadata = open_index(self.url)
         self.outbox = Outbox(self.metadata, listening=listening)
         self.uploads = Uploads(self.metadata, self.store, self.outbox, SECRET)
         self.push = Push(self.metadata, self.store, self.outbox, policy or PushPolicy())

@@ -67,7 +67,7 @@ def batched(compiled: SQLCompiler, constants: Mapping[str, Any]) -> Batched | No
     lists = ", ".join(f"%({name})s::{arrays[name]}[]" for name in names)
     columns = ", ".join(f"p{place}" for place in range(len(names)))
     sql = (
-        f"SELECT q.* FROM unnest({lists}) WITH ORDINALITY AS each_({columns}, n) LEFT JOIN LATERAL"
+        f"SELECT q.* FROM unnest({lists}) WITH ORDINALITY AS each_({columns}, n) LEFT JOIN LATERAL"  # noqa: S608 - of a statement of our own
         f" (SELECT 1 AS found, s.* FROM ({statement}) s LIMIT 1) q ON true ORDER BY each_.n"
     )
     return Batched(sql, names, constants)

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import errors
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lading.errors import StoreError
 from lading.stores.metadata.connections import Raw
 from lading.stores.metadata.schema import OLDEST, VERSION, tables
 
-DIALECT = PGDialect_psycopg()
+DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 LOCK = "SELECT pg_advisory_xact_lock(7596469374823)"
 """Held by whoever makes or changes the tables."""
@@ -89,7 +90,7 @@ def definitions() -> Iterator[str]:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=DIALECT))
     yield VERSION_TABLE
-    yield f"INSERT INTO schema_version (version, least) VALUES ({VERSION}, {OLDEST})"
+    yield f"INSERT INTO schema_version (version, least) VALUES ({VERSION}, {OLDEST})"  # noqa: S608 - two numbers
 
 
 def _first_line(error: psycopg.Error) -> str:

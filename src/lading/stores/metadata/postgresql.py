@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -24,7 +24,7 @@ from lading.stores.metadata.batches import Batched
 from lading.stores.metadata.clock import DatabaseClock
 from lading.stores.metadata.connections import Connections, Limits, Raw
 from lading.stores.metadata.definition import DIALECT, prepare
-from lading.stores.metadata.transaction import Row, Statement, Transaction, Work
+from lading.stores.metadata.transaction import Row, Statement, Work
 
 T = TypeVar("T")
 Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -172,8 +172,8 @@ class PostgresMetadata:
             await asyncio.wait(self._tasks)
         await self.connections.close()
 
-    async def _as_task(self, coroutine: Generator[Any, Any, T] | Awaitable[T]) -> T:
-        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    async def _as_task(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
@@ -185,6 +185,8 @@ class PostgresMetadata:
             await connection.execute(_READ)
             try:
                 return await self._driven(connection, work)
+            except errors.ReadOnlySqlTransaction as error:
+                raise RuntimeError(f"a piece of work that only reads was to write: {_said(error)}") from error
             finally:
                 await _end(connection, "ROLLBACK")
 
@@ -241,7 +243,7 @@ class PostgresMetadata:
 
         return await self._attempts(attempt)
 
-    async def _attempts(self, attempt: Any) -> Any:
+    async def _attempts(self, attempt: Callable[[Raw], Awaitable[T]]) -> T:
         """Try with one connection after the other, as long as that may help."""
         number = 0
         while True:
@@ -285,11 +287,12 @@ class _Driven(Awaitable[T]):
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, T]:
-        steps = cast("Generator[Any, Any, T]", self._work(cast("Transaction", self._transaction)).__await__())
-        step, sent = steps.send, None
+        steps = self._work(self._transaction).__await__()
+        step: Callable[[Any], Any] = steps.send
+        sent: Any = None
         while True:
             try:
-                waited_for = step(sent)  # type: ignore[arg-type]
+                waited_for = step(sent)
             except StopIteration as end:
                 return cast("T", end.value)
             if not self._transaction.asking:
@@ -298,7 +301,7 @@ class _Driven(Awaitable[T]):
             try:
                 sent, step = (yield waited_for), steps.send
             except BaseException as error:  # noqa: BLE001 - it is the work's
-                sent, step = error, steps.throw  # type: ignore[assignment]
+                sent, step = error, steps.throw
 
 
 async def _end(connection: Raw, how: str) -> None:
