@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import bindparam, select, text
@@ -50,10 +51,10 @@ _KEEP_SECRET = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :v
 class Registry:
     """Everything one process needs to serve; made on the event loop it serves on."""
 
-    def __init__(self, configuration: Configuration, root: Path, index: Path) -> None:
+    def __init__(self, configuration: Configuration, root: Path, index: str) -> None:
         self.configuration = configuration
         self.store = FilesystemStore(root)
-        self.metadata = open_index(f"sqlite:///{index}")
+        self.metadata = open_index(index, **_connections(configuration))
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
         self.outbox = Outbox(self.metadata, listening=bool(endpoints))
         self.collect = Collect(self.metadata, self.store)
@@ -138,6 +139,12 @@ class Registry:
         await self.outbox.flush()
         self.guard.close()
         await self.metadata.close()
+
+
+def _connections(configuration: Configuration) -> dict[str, Any]:
+    database = configuration.database
+    prepared = {"auto": None, "always": True, "never": False}[database.prepared]
+    return {"connections": database.connections, "wait": database.wait.total_seconds(), "prepared": prepared}
 
 
 def terms(configuration: Configuration) -> Terms:

@@ -23,6 +23,7 @@ from lading.config.notifications import Notifications
 from lading.config.own import Collect, Database, Limits, Search, Server
 from lading.config.storage import Storage
 from lading.config.validation import Catalog, Policy, Tags, Validation
+from lading.config.values import URL
 
 
 class Configuration(Section):
@@ -112,11 +113,11 @@ class Configuration(Section):
         return Path(filesystem.rootdirectory if filesystem else "/var/lib/registry")
 
     @property
-    def index(self) -> Path | None:
-        """The index's SQLite file; ``None``: a temporary one, the store being in memory."""
+    def index(self) -> URL | None:
+        """Where the index is; ``None``: in a temporary file, the store being in memory."""
         if self.database.url:
-            return Path(self.database.url.removeprefix("sqlite:///"))
-        return self.root / "lading" / "index.sqlite" if self.root else None
+            return self.database.url
+        return URL(f"sqlite:///{self.root / 'lading' / 'index.sqlite'}") if self.root else None
 
     @property
     def is_open(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, InstanceOf
 
@@ -16,6 +16,7 @@ from lading.config.fields import (
     between,
     instead_of_zero,
     lasting,
+    one_of,
     setting,
 )
 from lading.config.values import URL, format_size
@@ -34,11 +35,12 @@ def _database(given: Any) -> URL:
     if not isinstance(given, str):
         raise ValueError("must be text")  # noqa: TRY004 - pydantic collects ValueError alone
     url = URL(str(given))
-    scheme = url.partition(":")[0].partition("+")[0].lower()
-    if scheme in {"postgresql", "postgres"}:
-        raise ValueError("PostgreSQL comes with a later version of Lading; use sqlite:////path/of/index.sqlite")
+    if url.startswith(("postgresql://", "postgres://")):
+        return url
     if url and (not url.startswith("sqlite:///") or len(url) == len("sqlite:///") or "?" in url):
-        raise ValueError("must be sqlite:////path/of/index.sqlite (three slashes and the path)")
+        raise ValueError(
+            "must be sqlite:////path/of/index.sqlite (three slashes and the path) or postgresql://user@host/database"
+        )
     if url == "sqlite:///:memory:":
         raise ValueError("must name a file: several processes share the index")
     return url
@@ -57,7 +59,22 @@ def _kept_or_lasting(value: timedelta) -> timedelta:
 class Database(Section):
     url: Annotated[URL, InstanceOf(), BeforeValidator(_database)] = setting(
         URL(""),
-        "The index: sqlite:////path. Empty: lading/index.sqlite under the storage's rootdirectory.",
+        "The index: sqlite:////path, or postgresql://user:password@host/database as libpq reads it. Empty: "
+        "lading/index.sqlite under the storage's rootdirectory.",
+    )
+    connections: Annotated[Whole, between(1, 1000)] = setting(
+        8, "PostgreSQL: how many connections one worker opens at most."
+    )
+    wait: Annotated[Duration, lasting("100ms", "5m")] = setting(
+        timedelta(seconds=5), "PostgreSQL: how long to wait for a free connection before answering 503."
+    )
+    prepared: Annotated[Literal["auto", "always", "never"], one_of("auto", "always", "never")] = setting(
+        "auto",
+        "PostgreSQL: whether statements are prepared; auto: unless a pooler such as PgBouncer stands between.",
+    )
+    outage: Annotated[Duration, lasting("0s", "24h")] = setting(
+        timedelta(minutes=5),
+        "PostgreSQL: while it is away, for how long what was pulled before is served as it was; 0s: not at all.",
     )
 
 

@@ -131,7 +131,7 @@ def test_the_file_of_the_image_starts(file: Path) -> None:
     found = loaded(file, IMAGE)
     assert found.source == file
     assert found.root == Path("/var/lib/registry")
-    assert found.index == Path("/var/lib/registry/lading/index.sqlite")
+    assert found.index == "sqlite:////var/lib/registry/lading/index.sqlite"
     assert found.http.address == ("", 5000)
     assert found.http.headers == {"X-Content-Type-Options": ("nosniff",)}
     assert found.health.storagedriver.interval == timedelta(seconds=10)

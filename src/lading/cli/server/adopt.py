@@ -35,7 +35,7 @@ def adopt(directory: Path | None, config: Path | None, report: Path | None, veri
     tell(done, root, report)
 
 
-async def _adopt(root: Path, index: Path, watch: Watch, *, verify: bool, everything: bool) -> Report:
+async def _adopt(root: Path, index: str, watch: Watch, *, verify: bool, everything: bool) -> Report:
     from lading.registry.adopt import adopt as take_over
     from lading.registry.volume import check
     from lading.stores.blobs.filesystem import FilesystemStore
@@ -45,7 +45,7 @@ async def _adopt(root: Path, index: Path, watch: Watch, *, verify: bool, everyth
     layout = Layout(root)
     check(layout)
     FilesystemStore(root).probe()
-    metadata = open_index(f"sqlite:///{index}")
+    metadata = open_index(index)
     try:
         return await take_over(metadata, layout, watch, verify=verify, everything=everything)
     finally:

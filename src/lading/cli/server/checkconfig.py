@@ -41,7 +41,7 @@ def explain(configuration: Configuration) -> Iterator[str]:
     yield f"Reached by   {_reach(configuration)}"
     yield f"May push     {_who(configuration)}"
     yield f"Stores in    {configuration.root or 'memory: everything is gone when the process ends'}"
-    yield f"Index        {configuration.index or 'a temporary file'}"
+    yield f"Index        {_index(configuration)}"
     yield f"Deletion     {'allowed' if configuration.storage.delete.enabled else 'not allowed (storage.delete.enabled)'}"
     if configuration.storage.maintenance.readonly.enabled:
         yield "Read-only    yes: nothing can be pushed or deleted"
@@ -57,6 +57,11 @@ def _listed(title: str, lines: Any) -> Iterator[str]:
     if lines:
         yield f"\n{title}:"
         yield from (f"  {line}" for line in lines)
+
+
+def _index(configuration: Configuration) -> str:
+    index = configuration.index
+    return "a temporary file" if index is None else index.shown.removeprefix("sqlite:///")
 
 
 def _listens(configuration: Configuration) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lading.errors import ConfigurationError, StoreError
+from lading.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lading.config.model import Configuration
@@ -48,14 +48,13 @@ async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
     from lading.app import terms
     from lading.registry.collect import Collect
     from lading.stores.blobs.filesystem import FilesystemStore
-    from lading.stores.metadata.engine import open_index
+    from lading.stores.metadata.engine import open_index, require_index
 
     root, index = configuration.root, configuration.index
     if root is None or index is None:
         raise ConfigurationError("this registry keeps everything in memory; there is nothing to collect from outside")
-    if not index.exists():
-        raise StoreError(f"there is no index at {index}; is {root} the store of a Lading that has run?")
-    metadata = open_index(f"sqlite:///{index}")
+    require_index(index)
+    metadata = open_index(index)
     try:
         collector = Collect(metadata, FilesystemStore(root))
         return await (collector.preview if dry_run else collector.run)(terms(configuration))

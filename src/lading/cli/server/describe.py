@@ -29,20 +29,21 @@ def describe(
     if description is not None and len(description) > 1000:
         raise click.BadParameter("at most 1000 characters", param_hint="--description")
     index = load(config, os.environ).index
-    if index is None or not index.exists():
-        raise StoreError(f"there is no index at {index}; run this where the registry's store is")
+    if index is None:
+        raise StoreError("this registry keeps its index in a temporary file; there is none to describe anything in")
     if not asyncio.run(_describe(index, repository, description, stars, official)):
         raise RepositoryUnknown(f"there is no repository {repository}")
     click.echo(f"described {repository}")
 
 
 async def _describe(
-    index: Path, repository: str, description: str | None, stars: int | None, official: bool | None
+    index: str, repository: str, description: str | None, stars: int | None, official: bool | None
 ) -> bool:
     from lading.registry.repositories import Repositories
-    from lading.stores.metadata.engine import open_index
+    from lading.stores.metadata.engine import open_index, require_index
 
-    metadata = open_index(f"sqlite:///{index}")
+    require_index(index)
+    metadata = open_index(index)
     try:
         return await metadata.write(
             lambda tx: Repositories(tx).describe(repository, description=description, stars=stars, official=official)

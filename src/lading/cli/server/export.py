@@ -45,17 +45,15 @@ def export(directory: Path | None, config: Path | None, report: Path | None) -> 
     tell_problems(done.kept, f"{number(len(done.kept), 'thing')} left alone:", report)
 
 
-async def _export(root: Path, index: Path, watch: Watch) -> Report:
-    from lading.errors import StoreError
+async def _export(root: Path, index: str, watch: Watch) -> Report:
     from lading.registry.export import export as give_back
     from lading.stores.blobs.filesystem import FilesystemStore
     from lading.stores.blobs.layout import Layout
-    from lading.stores.metadata.engine import open_index
+    from lading.stores.metadata.engine import open_index, require_index
 
-    if not index.exists():
-        raise StoreError(f"there is no index at {index}; is {root} the store of a Lading that has run?")
+    require_index(index)
     FilesystemStore(root).probe()
-    metadata = open_index(f"sqlite:///{index}")
+    metadata = open_index(index)
     try:
         return await give_back(metadata, Layout(root), watch)
     finally:

@@ -194,13 +194,13 @@ class Supervisor:
 
     # ---- what workers need
 
-    def _places(self) -> tuple[Path, Path]:
+    def _places(self) -> tuple[Path, str]:
         root, index = self.configuration.root, self.configuration.index
         if root is None and self._temporary is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="lading-"))
         root = root or self._temporary
         assert root is not None
-        return root, index or root / "lading" / "index.sqlite"
+        return root, index or f"sqlite:///{root / 'lading' / 'index.sqlite'}"
 
     def _check_store(self) -> None:
         from lading.stores.blobs.filesystem import FilesystemStore
@@ -218,14 +218,14 @@ class Supervisor:
         return _listen_tcp("http.addr", *http.address, self.number)
 
 
-async def _take_over(root: Path, index: Path) -> Report | None:
+async def _take_over(root: Path, index: str) -> Report | None:
     """Make the index; if a registry:2 left a tree in the store that the index does not know, adopt it."""
     from lading.registry.adopt import adopt, needs_adoption
     from lading.stores.blobs.layout import Layout
     from lading.stores.metadata.engine import open_index
 
     layout = Layout(root)
-    metadata = open_index(f"sqlite:///{index}")
+    metadata = open_index(index)
     try:
         if not await needs_adoption(layout, metadata):
             return None

@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 20
 
 
-def place(directory: Path | None, config: Path | None) -> tuple[Path, Path]:
+def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
     """The root of the volume that is meant, and its index; ``directory`` goes before the configuration's."""
     from lading.config.load import load
     from lading.errors import ConfigurationError
@@ -35,12 +35,12 @@ def place(directory: Path | None, config: Path | None) -> tuple[Path, Path]:
         return root, index
     if root is not None and index is not None and directory.resolve() == root.resolve():
         return root, index
-    if configuration.database.url:
+    if index is not None and configuration.database.url:
         raise ConfigurationError(
-            f"the index {index} (database.url) belongs to the volume {root or 'in memory'}, not to {directory}; set "
+            f"the index {index.shown} (database.url) belongs to the volume {root or 'in memory'}, not to {directory}; set "
             "storage.filesystem.rootdirectory to the volume that is meant, and leave DIRECTORY out"
         )
-    return directory, directory / "lading" / "index.sqlite"
+    return directory, f"sqlite:///{directory / 'lading' / 'index.sqlite'}"
 
 
 @contextmanager

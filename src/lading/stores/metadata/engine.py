@@ -40,4 +40,4 @@ def is_remote(url: str) -> bool:
 def require_index(url: str) -> None:
     """Raise :class:`~lading.errors.StoreError` where there is no index yet, rather than make an empty one."""
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
-        raise StoreError(f"there is no index at {url.removeprefix(SQLITE)}; run this where the registry's store is")
+        raise StoreError(f"there is no index at {url.removeprefix(SQLITE)}; is it the store of a Lading that has run?")
