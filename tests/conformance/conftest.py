@@ -29,9 +29,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings that name an index of its own kind; every test of this folder runs on each."""
+    return {} if request.param == "sqlite" else {"url": request.getfixturevalue("postgres").fresh()}
+
+
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
-    with Lading(tmp_path_factory.mktemp("conformance")) as server:
+def registry(tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]) -> Iterator[Lading]:
+    variables = {"REGISTRY_DATABASE_URL": database["url"]} if database else {}
+    with Lading(tmp_path_factory.mktemp("conformance"), environment=variables) as server:
         yield server
     assert "Traceback" not in server.output
 
@@ -54,8 +61,8 @@ def other(name: str) -> str:
     return f"{name}-other"
 
 
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A registry with settings of its own, until the module's tests are over: one for equal settings."""
     with ExitStack() as stack:
         running: dict[str, Checked] = {}
@@ -64,6 +71,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             key = f"{root} {configuration}"
             if key not in running:
                 folder = root or tmp_path_factory.mktemp("own")
+                if request.param == "postgresql":
+                    database = {"url": request.getfixturevalue("postgres").fresh()}
+                    configuration = {**configuration, "database": database}
                 server = stack.enter_context(Lading(folder, configuration))
                 stack.callback(lambda: _no_traceback(server))
                 running[key] = stack.enter_context(Checked(server))

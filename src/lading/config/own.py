@@ -36,6 +36,10 @@ def _database(given: Any) -> URL:
         raise ValueError("must be text")  # noqa: TRY004 - pydantic collects ValueError alone
     url = URL(str(given))
     if url.startswith(("postgresql://", "postgres://")):
+        try:
+            _ = url.shown
+        except ValueError:
+            raise ValueError("is no URL; write it as postgresql://user:password@host:5432/database") from None
         return url
     if url and (not url.startswith("sqlite:///") or len(url) == len("sqlite:///") or "?" in url):
         raise ValueError(

@@ -28,6 +28,7 @@ _TERM = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re
 _LONGEST = 2**63 - 1
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "kib": 2**10, "mb": 10**6, "mib": 2**20, "gb": 10**9, "gib": 2**30}
+_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&#]*", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.ASCII)
 
 
@@ -157,11 +158,12 @@ class URL(str):
 
     @property
     def shown(self) -> str:
-        """The URL without the password."""
-        parts = urlsplit(self)
+        """The URL without the passwords."""
+        shown = _PASSWORD.sub(r"\1***", self)
+        parts = urlsplit(shown)
         user, at, host = parts.netloc.rpartition("@")
         if not at:
-            return str(self)
+            return shown
         netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
         return urlunsplit(parts._replace(netloc=netloc))
 

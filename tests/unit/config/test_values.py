@@ -191,6 +191,9 @@ def test_a_url_does_not_show_its_password() -> None:
     assert "geheim" not in repr(url)
     assert URL("https://token@example.com/").shown == "https://***@example.com/"
     assert URL("https://example.com/").shown == "https://example.com/"
+    several = URL("postgresql://u:geheim@a:1,b:2/d?sslpassword=geheim&target_session_attrs=read-write&password=geheim")
+    assert several.shown == "postgresql://u:***@a:1,b:2/d?sslpassword=***&target_session_attrs=read-write&password=***"
+    assert URL("sqlite:////srv/index.sqlite").shown == "sqlite:////srv/index.sqlite"
 
 
 @pytest.mark.parametrize(
