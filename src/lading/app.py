@@ -39,7 +39,7 @@ from lading.registry.purge import Purge
 from lading.registry.push import Push, PushPolicy
 from lading.registry.uploads import Uploads
 from lading.stores.blobs.filesystem import FilesystemStore
-from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.engine import is_remote, open_index
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 from lading.telemetry import metrics
@@ -55,6 +55,7 @@ class Registry:
         self.configuration = configuration
         self.store = FilesystemStore(root)
         self.metadata = open_index(index, **_connections(configuration))
+        self._outage = configuration.database.outage.total_seconds() if is_remote(index) else 0.0
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
         self.outbox = Outbox(self.metadata, listening=bool(endpoints))
         self.collect = Collect(self.metadata, self.store)
@@ -87,7 +88,7 @@ class Registry:
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
         services = Services(
             guard=self.guard,
-            pull=Pull(self.metadata, self.store, self.outbox),
+            pull=Pull(self.metadata, self.store, self.outbox, self._outage),
             push=Push(self.metadata, self.store, self.outbox, push_policy(configuration)),
             uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode()),
             delete=Delete(self.metadata, self.outbox),

@@ -27,23 +27,24 @@ class Referrer:
 
 
 _stored = (
-    select(manifests.c.digest, manifests.c.media_type, contents.c.bytes)
+    select(manifests.c.digest, manifests.c.media_type, manifests.c.blob_id)
     .select_from(repositories)
     .where(repositories.c.name == bindparam("name"))
 )
 BY_TAG = Statement(
     _stored.join(tags, tags.c.repository_id == repositories.c.id)
     .join(manifests, manifests.c.id == tags.c.manifest_id)
-    .join(contents, contents.c.blob_id == manifests.c.blob_id)
     .where(tags.c.name == bindparam("reference"))
 )
-"""Digest, media type and bytes of what a tag points to, for the pull path."""
+"""Digest, media type and blob of what a tag points to, for the pull path."""
 BY_DIGEST = Statement(
-    _stored.join(manifests, manifests.c.repository_id == repositories.c.id)
-    .join(contents, contents.c.blob_id == manifests.c.blob_id)
-    .where(manifests.c.digest == bindparam("reference"))
+    _stored.join(manifests, manifests.c.repository_id == repositories.c.id).where(
+        manifests.c.digest == bindparam("reference")
+    )
 )
 """The same of a manifest by its digest."""
+CONTENT = Statement(select(contents.c.bytes).where(contents.c.blob_id == bindparam("blob")))
+"""The bytes of a manifest by its blob."""
 
 _FIND = Statement(
     select(manifests.c.id).where(

@@ -1,19 +1,25 @@
-"""Pull: manifests, blobs, and lists of what is there (distribution spec, "Pull", "Content Discovery")."""
+"""Pull: manifests, blobs, and lists of what is there (distribution spec, "Pull", "Content Discovery").
+
+What a tag points to, and whether a repository has a manifest or a blob, is asked of the index for every request: a tag
+moved by one process is moved for all. Bytes that have a digest are read once and kept. While the index is away, what
+was answered within the last ``outage`` seconds is answered again, and said to be old.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 
-from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
+from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown, Unavailable
 from lading.jobs.events import BlobPulled, By, ManifestPulled, Target
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
 from lading.oci.manifest import parse
 from lading.oci.mediatypes import OCTET_STREAM
 from lading.registry.blobs import VISIBLE, Blobs
-from lading.registry.manifests import BY_DIGEST, BY_TAG, Manifests, Referrer
+from lading.registry.manifests import BY_DIGEST, BY_TAG, CONTENT, Manifests, Referrer
 from lading.registry.push import references
+from lading.registry.recent import Answers, Contents
 from lading.registry.repositories import Repositories
 from lading.registry.tags import Tags
 from lading.stores.blobs.base import BlobFile, BlobStore
@@ -24,39 +30,61 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """A manifest as it came in."""
+    """A manifest as it came in. ``age``: seconds since the index said that this is it; None: it says so now."""
 
     digest: str
     media_type: str
     raw: bytes
+    age: int | None = None
 
 
 class Pull:
-    """Hands content out."""
+    """Hands content out. ``outage``: for how many seconds it stands in for an index that is away."""
 
-    def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox) -> None:
+    def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox, outage: float = 0) -> None:
         self._metadata = metadata
         self._store = store
         self._outbox = outbox
+        self._contents = Contents()
+        self._manifests: Answers[tuple[str, str], tuple[str, str]] = Answers(outage)
+        self._sizes: Answers[tuple[str, str], int] = Answers(outage)
 
     async def manifest(self, repository: str, reference: str, *, by_digest: bool) -> StoredManifest:
-        """A manifest by tag or digest: one statement."""
-        row = await self._metadata.row(BY_DIGEST if by_digest else BY_TAG, name=repository, reference=reference)
-        if row is not None:
-            return StoredManifest(*row)
+        """A manifest by tag or digest: one statement, and one more for bytes that are not here yet."""
+        asked = repository, reference
+        try:
+            row = await self._metadata.row(BY_DIGEST if by_digest else BY_TAG, name=repository, reference=reference)
+            if row is not None:
+                digest, media_type, blob = row
+                raw = self._contents.get(digest) or await self._content(digest, blob)
+                if raw is not None:
+                    self._manifests.keep(asked, (digest, media_type))
+                    return StoredManifest(digest, media_type, raw)
+        except Unavailable as error:
+            (digest, media_type), age = self._manifests.instead_of(error, asked)
+            raw = self._contents.get(digest)
+            if raw is None:
+                raise
+            return StoredManifest(digest, media_type, raw, age)
+        self._manifests.forget(asked)
         await self._known(repository)
         what = "manifest" if by_digest else "tag"
         raise ManifestUnknown(f"{repository} has no {what} {reference}", detail={what: reference})
 
     async def blob_size(self, repository: str, digest: Digest) -> int:
         """The size of a blob in bytes. Whoever asks is about to rely on it, so the collector keeps away."""
-        row = await self._metadata.row(VISIBLE, name=repository, digest=digest)
+        try:
+            row = await self._metadata.row(VISIBLE, name=repository, digest=digest)
+        except Unavailable as error:
+            return self._sizes.instead_of(error, (repository, digest))[0]
         if row is not None and row[1] is not None and not await self._rescue(digest):
             row = None
         if row is None:
+            self._sizes.forget((repository, digest))
             await self._known(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})
         size: int = row[0]
+        self._sizes.keep((repository, digest), size)
         return size
 
     async def blob(self, repository: str, digest: Digest) -> BlobFile:
@@ -117,6 +145,14 @@ class Pull:
     def blob_pulled(self, repository: str, digest: Digest, size: int, by: By) -> None:
         """Tell whoever listens that a blob was handed out."""
         self._outbox.emit_soon(BlobPulled(repository=repository, by=by, target=Target(digest, OCTET_STREAM, size)))
+
+    async def _content(self, digest: str, blob: int) -> bytes | None:
+        row = await self._metadata.row(CONTENT, blob=blob)
+        if row is None:
+            return None  # collected since the name was looked up
+        raw: bytes = row[0]
+        self._contents.keep(digest, raw)
+        return raw
 
     async def _rescue(self, digest: Digest) -> bool:
         return await self._metadata.write(lambda tx: Blobs(tx).rescue(digest), durable=False)

@@ -28,6 +28,8 @@ async def get(request: Request, services: Services, name: str, reference: str) -
         digest_header(found.digest),
         (b"etag", etag.encode()),
     ]
+    if found.age is not None:
+        headers += [(b"warning", b'110 - "Response is Stale"'), (b"age", str(found.age).encode())]
     if not_modified(request, etag):
         return Response(304, headers)
     if services.pull.listening:  # a HEAD counts too, as in registry:2: docker names the tag in it, then gets by digest
