@@ -17,6 +17,7 @@ COMMANDS = {
     "collect": "lading.cli.server.collect:collect",
     "adopt": "lading.cli.server.adopt:adopt",
     "export": "lading.cli.server.export:export",
+    "migrate": "lading.cli.server.migrate:migrate",
     "describe": "lading.cli.server.describe:describe",
 }
 """Every command, and where it is."""

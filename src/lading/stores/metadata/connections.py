@@ -148,7 +148,11 @@ class Connections:
             raise Unavailable(why)
         try:
             connection = await psycopg.AsyncConnection.connect(**self._parameters, autocommit=True)
-            await self._greet(connection)
+            try:
+                await self._greet(connection)
+            except BaseException:
+                await connection.close()
+                raise
         except (psycopg.Error, OSError) as error:
             why = f"the index cannot be reached right now: {str(error).strip()}"
             log.error("%s", why)

@@ -7,16 +7,22 @@ oldest program (by the schema it knows) that may still work on them. So the prog
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import errors
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from lading.errors import StoreError
-from lading.stores.metadata.connections import Raw
+from lading.errors import StoreError, Unavailable
+from lading.stores.metadata.connections import Raw, parameters
+from lading.stores.metadata.migrations.steps import Step, run
 from lading.stores.metadata.schema import OLDEST, VERSION, tables
 
 DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
@@ -26,7 +32,9 @@ LOCK = "SELECT pg_advisory_xact_lock(7596469374823)"
 
 VERSION_TABLE = "CREATE TABLE schema_version (version bigint NOT NULL, least bigint NOT NULL)"
 
-_THERE = "SELECT to_regclass('schema_version') IS NOT NULL"
+_ATTEMPTS = 5
+# not to_regclass: in a transaction it may go by what it remembers from before the lock
+_THERE = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relname = 'schema_version' AND pg_table_is_visible(oid))"
 _VERSION = "SELECT version, least FROM schema_version"
 
 
@@ -50,6 +58,59 @@ def check(version: int, least: int) -> None:
             f"the index was brought to schema {version} by a newer Lading, and this one knows {VERSION}: start that "
             "version, or give this one another database"
         )
+
+
+def state(url: str) -> tuple[int, int]:
+    """The version of the tables at ``url`` and the oldest programs that may work on them; 0 where there are none."""
+    with _connected(url) as connection:
+        return _state(connection)
+
+
+def migrate(url: str, chosen: Sequence[Step]) -> Iterator[Step]:
+    """Run migrations, each in a transaction of its own, and tell each that is done.
+
+    None waits long for a lock: while a change of a table waits, so does everyone else who wants the table.
+    """
+    with _connected(url) as connection:
+        for step in chosen:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    _step(connection, step)
+                except OperationalError as error:
+                    if not isinstance(error.orig, errors.LockNotAvailable) or attempt == _ATTEMPTS:
+                        raise
+                    time.sleep(attempt)
+                else:
+                    break
+            yield step
+
+
+def _step(connection: Connection, step: Step) -> None:
+    with connection.begin():
+        connection.exec_driver_sql(LOCK)
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '3s'")
+        if _state(connection)[0] != step.version - 1:
+            return  # another process was first
+        run(connection, [step])
+        connection.exec_driver_sql("UPDATE schema_version SET version = %s, least = %s", (step.version, step.least))
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    given = parameters(url)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(**given), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except OperationalError as error:
+        raise Unavailable(f"the index cannot be reached right now: {str(error.orig).strip()}") from error
+
+
+def _state(connection: Connection) -> tuple[int, int]:
+    if not connection.exec_driver_sql(_THERE).scalar():
+        return 0, 0
+    row = connection.exec_driver_sql(_VERSION).one()
+    return row[0], row[1]
 
 
 async def _version(connection: Raw) -> tuple[int, int] | None:

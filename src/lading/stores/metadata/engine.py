@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lading.errors import ConfigurationError, StoreError
+from lading.stores.metadata import sqlite
+from lading.stores.metadata.migrations.steps import Step
+from lading.stores.metadata.schema import OLDEST
 from lading.stores.metadata.sqlite import SqliteMetadata
 from lading.stores.metadata.transaction import Metadata
 
@@ -30,6 +35,29 @@ def open_index(url: str, *, connections: int = 8, wait: float = 5.0, prepared: b
         f"database.url {url.partition(':')[0]!r} is not a database Lading knows; use {SQLITE}<path> or "
         "postgresql://user@host/database"
     )
+
+
+def version_of(url: str) -> int:
+    """The version of the schema of the index at ``url``; 0 where there is none yet."""
+    if is_remote(url):
+        from lading.stores.metadata import definition  # noqa: PLC0415
+
+        version, least = definition.state(url)
+        if version:
+            definition.check(max(version, OLDEST), least)
+        return version
+    return sqlite.state(Path(url.removeprefix(SQLITE)))
+
+
+def migrate(url: str, chosen: Sequence[Step]) -> Iterator[Step]:
+    """Bring an index that is there to a newer schema; tells each step when it is done."""
+    if is_remote(url):
+        from lading.stores.metadata import definition  # noqa: PLC0415
+
+        yield from definition.migrate(url, chosen)
+    else:
+        os.close(sqlite.prepare(Path(url.removeprefix(SQLITE))))  # as whenever it is opened
+        yield from chosen
 
 
 def is_remote(url: str) -> bool:

@@ -26,6 +26,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lading.errors import StoreError, Unavailable
 from lading.stores.metadata import clock
+from lading.stores.metadata.migrations.steps import Step, run, steps
 from lading.stores.metadata.schema import VERSION, tables
 from lading.stores.metadata.transaction import Row, Statement, Work
 
@@ -110,16 +111,7 @@ class SqliteMetadata:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with self._turn():
-                _create(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
-                "and mode of the directory, and that it lies on a local disk"
-            ) from error
+        self._lock = prepare(path)
         self._reader = _connect(path, read_only=True)
         self._reading = SqliteTransaction(self._reader)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
@@ -192,7 +184,7 @@ class SqliteMetadata:
 
     def _commit(self, connection: sqlite3.Connection, transaction: SqliteTransaction, batch: list[_Request]) -> None:
         try:
-            with self._turn(), _translated():
+            with _turn(self._lock), _translated():
                 durable = any(request.durable for request in batch)
                 connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 connection.execute("BEGIN IMMEDIATE")
@@ -205,13 +197,29 @@ class SqliteMetadata:
             for request in batch:
                 request.error = request.error or error
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+def prepare(path: Path) -> int:
+    """Make the index, or bring it to the schema of this version; the descriptor of the file that writers lock."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _turn(lock):
+            _create(path)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
+            "and mode of the directory, and that it lies on a local disk"
+        ) from error
+    return lock
+
+
+@contextmanager
+def _turn(lock: int) -> Iterator[None]:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _settle(batch: list[_Request]) -> None:
@@ -275,12 +283,18 @@ def _create(path: Path) -> None:
         _refuse_newer(connection, path)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StoreError(f"the index {path} lies where SQLite cannot keep its log (a network file system?)")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _definitions():
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == VERSION:
+            return
+        if version:
+            connection.close()
+            migrate(path, steps(version))
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _definitions():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
     finally:
         connection.close()
 
@@ -292,6 +306,35 @@ def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
             f"the index {path} was written by a newer Lading (schema {version}, this one knows {VERSION}); "
             "start that version, or give this one another store"
         )
+
+
+def state(path: Path) -> int:
+    """The version of the tables in a file; 0 where there are none."""
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def migrate(path: Path, chosen: Sequence[Step]) -> None:
+    """Run migrations, all in one transaction; for whoever has the turn to write."""
+    from sqlalchemy import create_engine, event  # noqa: PLC0415 - few ever need it
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def manual(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # the driver would commit before each change of a table
+
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        run(connection, chosen)
+        connection.exec_driver_sql(f"PRAGMA user_version = {chosen[-1].version}")
+        connection.exec_driver_sql("COMMIT")
 
 
 def _definitions() -> Iterator[str]:
