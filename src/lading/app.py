@@ -1,7 +1,7 @@
 """The composition root: builds a registry from its configuration, in the one place that knows all the parts.
 
 One :class:`Registry` serves in one process. Whatever happens elsewhere than where you are reading is listed here:
-``_duties`` are the things done in the background, and :meth:`Registry.start` begins what goes on all the time.
+``JOBS`` is what can be done in the background, ``SCHEDULES`` when it is, and :meth:`Registry.start` begins.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,11 +27,16 @@ from lading.api.observer import AccessLog, RequestObserver
 from lading.api.request import Headers
 from lading.api.services import Manners, Services
 from lading.config.model import Configuration
+from lading.config.storage import UploadPurging
 from lading.control.health import Health
 from lading.control.notifications import Address, Notifications
-from lading.jobs.duty import Duties, Duty
+from lading.jobs.executions import History
+from lading.jobs.kinds import Kind, Task
 from lading.jobs.leases import Leases
 from lading.jobs.outbox import Outbox
+from lading.jobs.queue import JobQueue
+from lading.jobs.schedule import Scheduler, every
+from lading.jobs.worker import Worker
 from lading.oci.manifest import Descriptor
 from lading.registry.collect import Collect, Terms
 from lading.registry.delete import Delete
@@ -58,28 +64,31 @@ class Registry:
         self._outage = configuration.database.outage.total_seconds() if is_remote(index) else 0.0
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
         self.outbox = Outbox(self.metadata, listening=bool(endpoints))
-        self.collect = Collect(self.metadata, self.store)
         self.guard = guard(configuration.auth)
-        self.leases = Leases(self.metadata, f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid4().hex[:8]}")
+        process = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:8]}"
+        self.queue = JobQueue(self.metadata, process)
         paths = [*(route.path for route in routes.ROUTES), "/v1/search", "/"]
-        self.metrics = metrics.attach(paths, [endpoint.name for endpoint in endpoints])
+        self.metrics = metrics.attach(paths, [endpoint.name for endpoint in endpoints], list(JOBS))
+        self.collect = Collect(self.metadata, self.store, self.metrics)
         self.health = Health(configuration.health, self.store, configuration.storage.driver)
         self.notifications = Notifications(
             self.metadata,
             self.outbox,
-            self.leases,
+            self.queue,
             endpoints,
             _address(configuration),
             references=configuration.notifications.events.includereferences,
             counting=self.metrics,
         )
-        self.duties = Duties(self.leases, self._duties())
+        kinds = {name: kind for name, make in JOBS.items() if (kind := make(self)) is not None}
+        self.worker = Worker(self.queue, kinds, slots=configuration.jobs.concurrency, counting=self.metrics)
+        self.scheduler = Scheduler(self.metadata, self.queue, Leases(self.metadata, process), timings(configuration))
 
     def start(self) -> None:
         """Begin what is done in the background."""
-        self.duties.start()
+        self.worker.start()
+        self.scheduler.start()
         self.health.start()
-        self.notifications.start()
 
     async def application(self) -> Application:
         """The ASGI application; from now on every endpoint of notifications has its place in the outbox."""
@@ -101,7 +110,7 @@ class Registry:
         """The ASGI application of the debug address."""
         figures = None
         if self.metrics is not None:
-            figures = Figures(self.metrics, self.collect, self.store, self.notifications, self.health)
+            figures = Figures(self.metrics, self.collect, self.store, self.notifications, self.health, self.metadata)
         return DebugApplication(self.health, figures, self.configuration.http.debug.prometheus.path)
 
     def _observer(self) -> RequestObserver:
@@ -109,34 +118,11 @@ class Registry:
         access = None if log.accesslog.disabled else AccessLog()
         return RequestObserver(access, self.metrics, lines=access is None and log.formatter != "text")
 
-    def _duties(self) -> list[Duty]:
-        """What is done in the background, by one process at a time."""
-        configuration = self.configuration
-        duties = []
-        collect = configuration.collect
-        if collect.enabled and not configuration.storage.maintenance.readonly.enabled:
-            duties.append(Duty("collect", collect.interval.total_seconds(), self._collect))
-        purging = configuration.storage.maintenance.uploadpurging
-        if purging.enabled and not configuration.storage.maintenance.readonly.enabled:
-            purge = Purge(self.store, age=purging.age, dry_run=purging.dryrun)
-            duties.append(Duty("purge-uploads", purging.interval.total_seconds(), purge.run))
-        return duties
-
-    async def _collect(self) -> None:
-        try:
-            report = await self.collect.run(terms(self.configuration))
-        except Exception:
-            if self.metrics is not None:
-                self.metrics.collection_failed()
-            raise
-        if self.metrics is not None:
-            self.metrics.collected(report.manifests, report.blobs, report.bytes)
-
     async def close(self) -> None:
         """Finish what was begun, in the order in which one thing needs another."""
-        await self.duties.stop()
+        await self.scheduler.stop()
+        await self.worker.stop()
         await self.health.stop()
-        await self.notifications.stop()
         await self.outbox.flush()
         self.guard.close()
         await self.metadata.close()
@@ -146,6 +132,49 @@ def _connections(configuration: Configuration) -> dict[str, Any]:
     database = configuration.database
     prepared = {"auto": None, "always": True, "never": False}[database.prepared]
     return {"connections": database.connections, "wait": database.wait.total_seconds(), "prepared": prepared}
+
+
+JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
+    "collect": lambda registry: _upkeep(registry, partial(registry.collect.work, terms(registry.configuration))),
+    "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
+    "prune-jobs": lambda registry: Kind(_history(registry).prune),
+    "notify": lambda registry: registry.notifications.kind,
+}
+"""Every kind of job; None: not done in this process."""
+
+SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
+    "collect": lambda c: every(c.collect.interval) if c.collect.enabled and not _read_only(c) else None,
+    "purge-uploads": lambda c: every(_purging(c).interval) if _purging(c).enabled and not _read_only(c) else None,
+    "prune-jobs": lambda c: "@hourly",
+}
+"""When a job is enqueued by itself; None: never."""
+
+
+def timings(configuration: Configuration) -> Mapping[str, str]:
+    """The schedules in force."""
+    return {name: timing for name, made in SCHEDULES.items() if (timing := made(configuration)) is not None}
+
+
+def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kind | None:
+    return None if _read_only(registry.configuration) else Kind(run)
+
+
+def _purge(registry: Registry) -> Purge:
+    purging = _purging(registry.configuration)
+    return Purge(registry.store, age=purging.age, dry_run=purging.dryrun)
+
+
+def _history(registry: Registry) -> History:
+    jobs = registry.configuration.jobs
+    return History(registry.metadata, age=jobs.history, keep=jobs.keep)
+
+
+def _purging(configuration: Configuration) -> UploadPurging:
+    return configuration.storage.maintenance.uploadpurging
+
+
+def _read_only(configuration: Configuration) -> bool:
+    return configuration.storage.maintenance.readonly.enabled
 
 
 def terms(configuration: Configuration) -> Terms:

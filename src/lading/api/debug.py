@@ -14,8 +14,10 @@ from lading.api import problems
 from lading.api.request import Response
 from lading.control.health import Health
 from lading.control.notifications import Notifications
+from lading.jobs.executions import Executions
 from lading.registry.collect import Collect
 from lading.stores.blobs.base import BlobStore
+from lading.stores.metadata.transaction import Metadata
 from lading.telemetry.logs import expected
 from lading.telemetry.metrics import Gauges, Metrics
 
@@ -31,13 +33,20 @@ class Figures:
     """The page of metrics: what is counted, and what is looked up, which is remembered for 15 seconds."""
 
     def __init__(
-        self, metrics: Metrics, collect: Collect, store: BlobStore, notifications: Notifications, health: Health
+        self,
+        metrics: Metrics,
+        collect: Collect,
+        store: BlobStore,
+        notifications: Notifications,
+        health: Health,
+        metadata: Metadata,
     ) -> None:
         self._metrics = metrics
         self._collect = collect
         self._store = store
         self._notifications = notifications
         self._health = health
+        self._metadata = metadata
         self._looking = asyncio.Lock()
         self._found: tuple[tuple[int, int] | None, int | None] = None, None
         self._found_at = float("-inf")
@@ -50,7 +59,8 @@ class Figures:
                 self._found_at = time.monotonic()
         stored, uploads = self._found
         waiting = await _or_none(self._notifications.waiting())
-        return self._metrics.page(Gauges(stored, uploads, waiting, not self._health.failing()), accept)
+        jobs = await _or_none(self._metadata.read(lambda tx: Executions(tx).counts()))
+        return self._metrics.page(Gauges(stored, uploads, waiting, not self._health.failing(), jobs), accept)
 
     async def _open_uploads(self) -> int:
         return await asyncio.to_thread(lambda: sum(1 for _ in self._store.uploads()))

@@ -17,6 +17,7 @@ COMMANDS = {
     "collect": "lading.cli.server.collect:collect",
     "adopt": "lading.cli.server.adopt:adopt",
     "export": "lading.cli.server.export:export",
+    "jobs": "lading.cli.server.jobs:jobs",
     "migrate": "lading.cli.server.migrate:migrate",
     "describe": "lading.cli.server.describe:describe",
 }

@@ -20,7 +20,7 @@ from lading.config.health import Health
 from lading.config.http import HTTP
 from lading.config.log import Log
 from lading.config.notifications import Notifications
-from lading.config.own import Collect, Database, Limits, Search, Server
+from lading.config.own import Collect, Database, Jobs, Limits, Search, Server
 from lading.config.storage import Storage
 from lading.config.validation import Catalog, Policy, Tags, Validation
 from lading.config.values import URL
@@ -70,6 +70,7 @@ class Configuration(Section):
     server: Server = group(Server, "Lading: the processes.")
     limits: Limits = group(Limits, "Lading: bounds on what clients send.")
     collect: Collect = group(Collect, "Lading: removal of what nothing refers to.")
+    jobs: Jobs = group(Jobs, "Lading: work done in the background.")
     search: Search = group(Search, "Lading: docker search.")
 
     _source: Path | None = PrivateAttr(None)

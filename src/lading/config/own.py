@@ -1,4 +1,4 @@
-"""Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``search``."""
+"""Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``jobs``, ``search``."""
 
 from __future__ import annotations
 
@@ -127,6 +127,16 @@ class Collect(Section):
     def keep_untagged(self) -> bool:
         """Whether manifests without a tag stay for ever."""
         return self.untagged == timedelta.max
+
+
+class Jobs(Section):
+    concurrency: Annotated[Whole, between(1, 64)] = setting(4, "How many jobs one process does at once.")
+    history: Annotated[Duration, lasting("1m", "87600h")] = setting(
+        timedelta(hours=720), "How long is remembered what became of a job."
+    )
+    keep: Annotated[Whole, between(0, 10_000_000)] = setting(
+        10_000, "How many jobs that ended are remembered, the newest."
+    )
 
 
 class Search(Section):

@@ -1,8 +1,8 @@
 """Notifications: registry:2's events, from the outbox to the endpoints that want them.
 
 Every endpoint has a row among the outbox's consumers: how far it came. An event goes out in order, and again until it
-is taken, so each arrives at least once and also after a crash; its id stays the same. One process at a time delivers,
-the holder of a lease. An endpoint that stays away does not fill the disk: what is older than a week, or more than
+is taken, so each arrives at least once and also after a crash; its id stays the same. Delivery is one standing job:
+the process that has it serves all endpoints, and when it goes silent another takes over. An endpoint that stays away does not fill the disk: what is older than a week, or more than
 100,000 events behind, is given up for it.
 """
 
@@ -23,8 +23,9 @@ from lading.config.notifications import Endpoint
 from lading.control.delivery import Delivery, Refused
 from lading.control.envelope import Sender, action, media_type
 from lading.jobs.events import AnyEvent
-from lading.jobs.leases import Leases
+from lading.jobs.kinds import Kind, Task
 from lading.jobs.outbox import Outbox
+from lading.jobs.queue import JobQueue
 from lading.stores.metadata.schema.work import consumers, facts, outbox
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -34,15 +35,19 @@ MOST_WAITING = 100_000
 MOST_AGE = 7 * 86_400_000
 """Bounds for one endpoint: events, and milliseconds."""
 
-_LEASE = "notify"
+JOB = "notify"
+"""The kind of the standing job, and its key."""
+
 _LEASE_SECONDS = 10.0
-_RENEW_SECONDS = 3.0
+_AGAIN_SECONDS = 3.0
+_PRIORITY = 100
 _POLL_SECONDS = 0.3
 _PAGE = 200
 _SAVE_SECONDS = 0.1
 _LEAST_PAUSE = 0.05
 _STOP_SECONDS = 2.0
 _FORGET_AT_ONCE = 2000
+_FORGET_SECONDS = 3.0
 _REMIND_SECONDS = 300.0
 _PREFIX = "notify:"
 
@@ -105,7 +110,7 @@ class Notifications:
         self,
         metadata: Metadata,
         events: Outbox,
-        leases: Leases,
+        queue: JobQueue,
         endpoints: Sequence[Endpoint],
         address: Address,
         *,
@@ -114,14 +119,12 @@ class Notifications:
     ) -> None:
         self._metadata = metadata
         self._outbox = events
-        self._leases = leases
+        self._queue = queue
         self._endpoints = [endpoint for endpoint in endpoints if not endpoint.disabled]
         self._address = address
         self._references = references
         self._counting = counting
         self._instance = str(uuid4())
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def register(self) -> None:
         """Take note of endpoints that are new, from the newest event on, and forget those that are gone.
@@ -136,22 +139,27 @@ class Notifications:
                 await tx.execute(_STRIKE_OUT, name=name)
             for name in names:
                 await tx.execute(_REGISTER, name=name)
+            if names:
+                await self._queue.enqueue(tx, JOB, key=JOB, priority=_PRIORITY)
 
         await self._metadata.write(take_note)
         if not self._endpoints:
             await self._forget()
 
-    def start(self) -> None:
-        """Begin; on the running event loop."""
-        if self._endpoints:
-            self._task = asyncio.create_task(self._keep(), name="notifications")
-
-    async def stop(self) -> None:
-        """Finish the requests under way, if they are quick, and leave the rest to whoever comes next."""
-        self._stopping.set()
-        if self._task is not None:
-            with suppress(asyncio.CancelledError):
-                await self._task
+    @property
+    def kind(self) -> Kind | None:
+        """How the job is done; None where nobody wants events."""
+        if not self._endpoints:
+            return None
+        return Kind(
+            self.deliver,
+            attempts=0,
+            lease=_LEASE_SECONDS,
+            backoff=_AGAIN_SECONDS,
+            longest=_AGAIN_SECONDS,
+            standing=True,
+            patience=_STOP_SECONDS + 1.0,
+        )
 
     async def waiting(self) -> Mapping[str, int]:
         """How many events each endpoint has not had yet, those it ignores among them."""
@@ -163,19 +171,10 @@ class Notifications:
 
         return await self._metadata.read(read)
 
-    # ---- who delivers
+    # ---- all endpoints
 
-    async def _keep(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                if await self._leases.take(_LEASE, _LEASE_SECONDS):
-                    await self._hold()
-            except Exception:
-                log.exception("notifications stopped; they go on in a moment")
-            await self._pause(_RENEW_SECONDS)
-
-    async def _hold(self) -> None:
-        """Deliver for as long as the lease is this process's."""
+    async def deliver(self, task: Task) -> None:
+        """The job: serve every endpoint until the process stops; requests under way are finished if they are quick."""
         namespace = await self._namespace()
         address = self._address
         sender = Sender(
@@ -187,17 +186,16 @@ class Notifications:
             address.relative,
             self._references,
         )
-        lines = [asyncio.create_task(self._serve(endpoint, sender)) for endpoint in self._endpoints]
+        stopping = task.stopping
+        lines = [asyncio.create_task(self._serve(endpoint, sender, task)) for endpoint in self._endpoints]
+        patience = 0.0
         try:
-            while not self._stopping.is_set() and not any(line.done() for line in lines):
-                await self._pause(_RENEW_SECONDS)
-                if not await self._leases.take(_LEASE, _LEASE_SECONDS):
-                    log.warning("notifications: another process took over")
-                    return
+            while not stopping.is_set() and not any(line.done() for line in lines):
+                await _pause(stopping, _FORGET_SECONDS)
                 await self._forget()
+            patience = _STOP_SECONDS if stopping.is_set() else 0.0
         finally:
-            await self._end(lines, patience=_STOP_SECONDS if self._stopping.is_set() else 0.0)
-            await self._leases.give_back(_LEASE)
+            await self._end(lines, patience)
         for line in lines:
             if line.done() and not line.cancelled():
                 line.result()
@@ -211,38 +209,25 @@ class Notifications:
 
     # ---- one endpoint
 
-    async def _serve(self, endpoint: Endpoint, sender: Sender) -> None:
+    async def _serve(self, endpoint: Endpoint, sender: Sender, task: Task) -> None:
         line = _Line(self._metadata, endpoint, await self._consumer(endpoint), self._counting)
         delivery = Delivery(endpoint)
         try:
-            while not self._stopping.is_set():
+            while not task.stopping.is_set():
                 await line.trim()
                 events = await self._outbox.after(line.consumer.position, _PAGE)
                 for number, happened_at, event in events:
                     if not _wanted(endpoint, event):
                         line.consumer.position = number
-                    elif not await self._deliver(delivery, line, number, sender.envelope(number, happened_at, event)):
+                    elif not await _deliver(delivery, line, number, sender.envelope(number, happened_at, event), task):
                         break
                 else:
                     await line.save()
                     if len(events) < _PAGE:
-                        await self._pause(_POLL_SECONDS)
+                        await _pause(task.stopping, _POLL_SECONDS)
         finally:
             await delivery.close()
             await line.save()
-
-    async def _deliver(self, delivery: Delivery, line: _Line, number: int, body: bytes) -> bool:
-        """Try once; False leaves the rest for later."""
-        await self._pause((line.consumer.next_at - self._metadata.now()) / 1000)
-        if self._stopping.is_set():
-            return False
-        try:
-            status = await delivery.post(body)
-        except Refused as error:
-            await line.failed(str(error))
-            return False
-        await line.delivered(number, status)
-        return True
 
     async def _consumer(self, endpoint: Endpoint) -> Consumer:
         rows = {row[0]: row for row in await self._metadata.read(lambda tx: tx.rows(_ALL))}
@@ -251,11 +236,6 @@ class Notifications:
             await self.register()
             return await self._consumer(endpoint)
         return Consumer(row[1], row[2], row[3])
-
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), seconds)
 
     # ---- the outbox
 
@@ -303,6 +283,15 @@ class _Line:
         self._told_at = float("-inf")
         self._redirected = False
 
+    @property
+    def rest(self) -> float:
+        """Seconds for which it is left alone; never longer than the back-off, whatever the clock of who failed said."""
+        return min((self.consumer.next_at - self._metadata.now()) / 1000, self._backoff)
+
+    @property
+    def _backoff(self) -> float:
+        return max(self._endpoint.backoff.total_seconds(), _LEAST_PAUSE)
+
     async def delivered(self, number: int, status: int) -> None:
         """It took an event."""
         if self.consumer.failures:
@@ -324,7 +313,7 @@ class _Line:
         """It did not; from ``threshold`` failures in a row on it is left alone for ``backoff`` after each."""
         endpoint, consumer = self._endpoint, self.consumer
         consumer.failures += 1
-        backoff = max(endpoint.backoff.total_seconds(), _LEAST_PAUSE)
+        backoff = self._backoff
         resting = consumer.failures >= endpoint.threshold
         pause = backoff if resting else min(backoff, 0.1 * consumer.failures)
         consumer.next_at = self._metadata.now() + int(pause * 1000)
@@ -377,6 +366,27 @@ class _Line:
     def _count(self, *, delivered: int = 0, failed: int = 0, dropped: int = 0) -> None:
         if self._counting is not None:
             self._counting.notified(self._endpoint.name, delivered=delivered, failed=failed, dropped=dropped)
+
+
+async def _deliver(delivery: Delivery, line: _Line, number: int, body: bytes, task: Task) -> bool:
+    """Try once; False leaves the rest for later."""
+    await _pause(task.stopping, line.rest)
+    if task.stopping.is_set():
+        return False
+    try:
+        status = await delivery.post(body)
+    except Refused as error:
+        await line.failed(str(error))
+        return False
+    await line.delivered(number, status)
+    task.done += 1
+    return True
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    if seconds > 0:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)
 
 
 def _wanted(endpoint: Endpoint, event: AnyEvent) -> bool:

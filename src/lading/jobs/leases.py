@@ -1,4 +1,7 @@
-"""Who does a piece of background work now: one holder at a time over all processes, taken over when it goes silent."""
+"""Who looks after something for all processes: one holder at a time, taken over when it goes silent.
+
+What is work is a job, which has a lease of its own (``queue.py``).
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,17 @@ class Leases:
 
     async def take(self, name: str, seconds: float) -> bool:
         """Take or renew a lease for ``seconds``; False while another holds it."""
-        current = await self.metadata.row(_HOLDER, name=name)
-        if current and current[0] != self.holder and current[1] >= self.metadata.now():
-            return False  # spares a write for everyone who only asks
+
+        async def free(tx: Transaction) -> bool:
+            current = await tx.row(_HOLDER, name=name)
+            return current is None or current[0] == self.holder or current[1] < tx.now
 
         async def take(tx: Transaction) -> bool:
-            moment = tx.now
-            expires_at = moment + int(seconds * 1000)
-            return bool(await tx.execute(_TAKE, name=name, holder=self.holder, expires_at=expires_at, now=moment))
+            expires_at = tx.now + int(seconds * 1000)
+            return bool(await tx.execute(_TAKE, name=name, holder=self.holder, expires_at=expires_at, now=tx.now))
 
+        if not await self.metadata.read(free):
+            return False  # spares a write for everyone who only asks
         return await self.metadata.write(take, durable=False)
 
     async def give_back(self, name: str) -> None:

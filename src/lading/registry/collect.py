@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import BigInteger, and_, bindparam, cast, delete, exists, func, or_, select, text
 
+from lading.jobs.kinds import Task
 from lading.oci.digest import Digest
 from lading.stores.blobs.base import BlobStore
 from lading.stores.metadata.schema.content import (
@@ -85,6 +87,39 @@ class Report:
     bytes: int = 0
     repositories: int = 0
     failed: list[str] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """How many things were done to manifests and blobs."""
+        return self.manifests + self.condemned + self.blobs
+
+    def counts(self) -> Mapping[str, int]:
+        """The numbers by their names."""
+        names = ("manifests", "condemned", "blobs", "bytes", "repositories")
+        return {name: getattr(self, name) for name in names} | {"failed": len(self.failed)}
+
+    def __str__(self) -> str:
+        deleted = f"{self.manifests} manifests deleted, {self.condemned} blobs condemned, {self.blobs} blobs deleted"
+        return f"{deleted}, {self.bytes} bytes freed"
+
+
+Watch = Callable[[Report], None]
+
+
+def _unwatched(report: Report) -> None:
+    """Nobody wants to know how far it is."""
+
+
+class Counting(Protocol):
+    """Keeps count of collections."""
+
+    def collected(self, manifests: int, blobs: int, size: int) -> None:
+        """One ended: what it deleted, and the bytes of the blobs."""
+        ...
+
+    def collection_failed(self) -> None:
+        """One broke off."""
+        ...
 
 
 _REPOSITORIES = Statement(
@@ -205,25 +240,35 @@ _STORED = Statement(
 class Collect:
     """Takes away what nothing refers to."""
 
-    def __init__(self, metadata: Metadata, store: BlobStore) -> None:
+    def __init__(self, metadata: Metadata, store: BlobStore, counting: Counting | None = None) -> None:
         self._metadata = metadata
         self._store = store
+        self._counting = counting
 
-    async def run(self, terms: Terms) -> Report:
-        """Collect once."""
+    async def work(self, terms: Terms, task: Task) -> Mapping[str, int]:
+        """The job: collect once. What a run before it left behind it goes on with."""
+        try:
+            report = await self.run(terms, lambda report: task.progress(report.steps, message=str(report)))
+        except Exception:
+            if self._counting is not None:
+                self._counting.collection_failed()
+            raise
+        for failure in report.failed:
+            task.log(f"could not be deleted: {failure}")
+        if self._counting is not None:
+            self._counting.collected(report.manifests, report.blobs, report.bytes)
+        return report.counts()
+
+    async def run(self, terms: Terms, watch: Watch = _unwatched) -> Report:
+        """Collect once; ``watch`` is shown how far it is."""
         report = Report()
         if terms.untagged is not None:
-            await self._collect_manifests(terms.untagged, report)
-        await self._condemn(terms.grace, report)
-        await self._sweep(terms.wait, report)
+            await self._collect_manifests(terms.untagged, report, watch)
+        await self._condemn(terms.grace, report, watch)
+        await self._sweep(terms.wait, report, watch)
         await self._forget_repositories(terms.grace, report)
-        log.info(
-            "collection: %d manifests deleted, %d blobs condemned, %d blobs deleted, %d bytes freed",
-            report.manifests,
-            report.condemned,
-            report.blobs,
-            report.bytes,
-        )
+        watch(report)
+        log.info("collection: %s", report)
         return report
 
     async def preview(self, terms: Terms) -> Report:
@@ -251,7 +296,7 @@ class Collect:
 
     # ---- manifests
 
-    async def _collect_manifests(self, untagged: int, report: Report) -> None:
+    async def _collect_manifests(self, untagged: int, report: Report, watch: Watch = _unwatched) -> None:
         cutoff = self._metadata.now() - untagged
         async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
             for repository, name in page:
@@ -259,20 +304,23 @@ class Collect:
                     gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
                     report.manifests += len(gone)
                     report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in gone]
+                    watch(report)
                     if len(gone) < _PAGE:
                         break
 
     # ---- blobs
 
-    async def _condemn(self, grace: int, report: Report) -> None:
+    async def _condemn(self, grace: int, report: Report, watch: Watch = _unwatched) -> None:
         cutoff = self._metadata.now() - grace
         async for page in self._pages(_UNREFERENCED, _PAGE, cutoff):
             report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
+            watch(report)
 
-    async def _sweep(self, wait: int, report: Report) -> None:
+    async def _sweep(self, wait: int, report: Report, watch: Watch = _unwatched) -> None:
         async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
             doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
             await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
+            watch(report)
 
     async def _forget_repositories(self, grace: int, report: Report) -> None:
         """Forget repositories that hold nothing, and that nobody described."""

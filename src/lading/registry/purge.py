@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
+from lading.jobs.kinds import Task
 from lading.stores.blobs.base import BlobStore, FoundUpload
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,14 @@ class Purge:
     async def run(self) -> list[FoundUpload]:
         """Purge once; what went, or would go."""
         return await asyncio.get_running_loop().run_in_executor(None, self._run)
+
+    async def work(self, task: Task) -> dict[str, int | bool]:
+        """The job: purge once."""
+        gone = await self.run()
+        for upload in gone:
+            task.log(f"{upload.uuid} in {upload.repository}, untouched since {upload.touched_at:%Y-%m-%d %H:%M:%S} UTC")
+        task.progress(len(gone), len(gone))
+        return {"uploads": len(gone), "dry_run": self._dry_run}
 
     def _run(self) -> list[FoundUpload]:
         before = datetime.now(UTC) - self._age

@@ -72,6 +72,12 @@ _PID, _IN_FLIGHT = 0, 1
 _COLLECTIONS = ("runs", "failures", "manifests", "blobs", "bytes")
 _DELIVERIES = ("delivered", "failed", "dropped")
 _MOST_ENDPOINTS = 100
+OUTCOMES = ("done", "failed", "cancelled", "retried", "returned", "lost")
+"""How an attempt at a job ends; returned: left to another process, lost: taken over by one."""
+
+JOB_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
+_MOST_KINDS = 40
+_JOB_CELLS = len(OUTCOMES) + len(JOB_BOUNDS) + 2
 
 _board: list[Board] = []
 
@@ -82,9 +88,12 @@ def prepare(*, enabled: bool) -> None:
         _board.append(Board())
 
 
-def attach(routes: Sequence[str], endpoints: Sequence[str] = ()) -> Metrics | None:
-    """Begin to count in this process; ``routes`` and ``endpoints`` are what is told apart, the same in each process."""
-    return Metrics(_board[0], routes, endpoints) if _board else None
+def attach(routes: Sequence[str], endpoints: Sequence[str] = (), kinds: Sequence[str] = ()) -> Metrics | None:
+    """Begin to count in this process.
+
+    ``routes``, ``endpoints`` and ``kinds`` of jobs are what is told apart, the same in each process.
+    """
+    return Metrics(_board[0], routes, endpoints, kinds) if _board else None
 
 
 def clean_up() -> None:
@@ -97,13 +106,15 @@ def clean_up() -> None:
 class Gauges:
     """What is looked up when somebody asks; None where it could not be.
 
-    ``stored`` is blobs and their bytes; ``waiting`` the events each endpoint has not had yet.
+    ``stored`` is blobs and their bytes; ``waiting`` the events each endpoint has not had yet; ``jobs`` how many there
+    are of a kind and in a state.
     """
 
     stored: tuple[int, int] | None = None
     uploads: int | None = None
     waiting: Mapping[str, int] | None = None
     healthy: bool | None = None
+    jobs: Mapping[tuple[str, str], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,14 +127,19 @@ class _Route:
 class Metrics:
     """Counts for one process, and shows the counts of all."""
 
-    def __init__(self, board: Board, routes: Sequence[str], endpoints: Sequence[str]) -> None:
+    def __init__(
+        self, board: Board, routes: Sequence[str], endpoints: Sequence[str] = (), kinds: Sequence[str] = ()
+    ) -> None:
         self._board = board
+        self._kinds = tuple(kinds)[:_MOST_KINDS]
         self._endpoints = tuple(endpoints)[:_MOST_ENDPOINTS]
         at = _IN_FLIGHT + 1
         self._collections = at
         at += len(_COLLECTIONS)
         self._deliveries = {name: at + number * len(_DELIVERIES) for number, name in enumerate(self._endpoints)}
         at += len(_DELIVERIES) * _MOST_ENDPOINTS
+        self._jobs = {name: at + number * _JOB_CELLS for number, name in enumerate(self._kinds)}
+        at += _JOB_CELLS * _MOST_KINDS
         self._routes: dict[str, _Route] = {}
         for route in dict.fromkeys((*routes, OTHER)):
             traffic, at = at, at + 2
@@ -174,6 +190,15 @@ class Metrics:
             for number, amount in enumerate((delivered, failed, dropped)):
                 self._cells[at + number] += amount
 
+    def job(self, kind: str, outcome: str, seconds: float) -> None:
+        """An attempt at a job ended, one of ``OUTCOMES``, after so long."""
+        at = self._jobs.get(kind)
+        if at is not None:
+            self._cells[at + OUTCOMES.index(outcome)] += 1
+            times = at + len(OUTCOMES)
+            self._cells[times + bisect_left(JOB_BOUNDS, seconds)] += 1
+            self._cells[times + len(JOB_BOUNDS) + 1] += seconds
+
     # ---- showing
 
     def page(self, gauges: Gauges, accept: str = "") -> tuple[str, bytes]:
@@ -194,6 +219,7 @@ class Metrics:
             "lading_http_requests_in_flight", "Requests being answered now.", sum(each[2] for each in alive)
         )
         yield from self._work(totals)
+        yield from self._work_of_jobs(totals, gauges.jobs)
         yield from _looked_up(gauges)
         yield from _processes([(place, process) for place, process, _ in alive])
 
@@ -257,6 +283,21 @@ class Metrics:
                 family.add_metric((name,), totals[at + number])
         yield from (delivered, failed, dropped)
 
+    def _work_of_jobs(self, totals: Sequence[float], jobs: Mapping[tuple[str, str], int] | None) -> Iterator[Metric]:
+        if jobs is not None:
+            now = GaugeMetricFamily("lading_jobs", "Jobs that wait and run.", labels=("kind", "state"))
+            none = {(kind, state): 0 for kind in self._kinds for state in ("waiting", "running")}
+            for (kind, state), count in {**none, **jobs}.items():
+                now.add_metric((kind, state), count)
+            yield now
+        ended = CounterMetricFamily("lading_job_attempts", "Attempts at jobs that ended.", labels=("kind", "outcome"))
+        times = HistogramMetricFamily("lading_job_duration_seconds", "How long attempts took.", labels=("kind",))
+        for kind, at in self._jobs.items():
+            for number, outcome in enumerate(OUTCOMES):
+                ended.add_metric((kind, outcome), totals[at + number])
+            _add_times(times, (kind,), totals[at + len(OUTCOMES) :], 0, JOB_BOUNDS)
+        yield from (ended, times)
+
 
 class _Page(Collector):
     def __init__(self, metrics: Metrics, gauges: Gauges) -> None:
@@ -267,11 +308,17 @@ class _Page(Collector):
         return self._metrics._families(self._gauges)
 
 
-def _add_times(family: HistogramMetricFamily, labels: Sequence[str], cells: Sequence[float], first: int) -> None:
-    running = list(accumulate(cells[: len(BOUNDS) + 1]))
+def _add_times(
+    family: HistogramMetricFamily,
+    labels: Sequence[str],
+    cells: Sequence[float],
+    first: int,
+    bounds: Sequence[float] = BOUNDS,
+) -> None:
+    running = list(accumulate(cells[: len(bounds) + 1]))
     if running[-1]:
-        bounds = [*(f"{bound:g}" for bound in BOUNDS[first:]), "+Inf"]
-        family.add_metric(labels, list(zip(bounds, running[first:], strict=True)), cells[len(BOUNDS) + 1])
+        shown = [*(f"{bound:g}" for bound in bounds[first:]), "+Inf"]
+        family.add_metric(labels, list(zip(shown, running[first:], strict=True)), cells[len(bounds) + 1])
 
 
 def _looked_up(gauges: Gauges) -> Iterator[Metric]:

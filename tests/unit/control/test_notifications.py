@@ -14,8 +14,10 @@ from lading.config.notifications import Endpoint
 from lading.control import notifications
 from lading.control.notifications import Address, Notifications
 from lading.jobs.events import BlobPushed, By, ManifestPushed, TagDeleted, Target
-from lading.jobs.leases import Leases
+from lading.jobs.kinds import Kind
 from lading.jobs.outbox import Outbox
+from lading.jobs.queue import JobQueue
+from lading.jobs.worker import Worker
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata
 from tests.support.receiver import Receiver
@@ -37,17 +39,19 @@ def endpoint(receiver: Receiver, name: str = "a", **settings: Any) -> Endpoint:
 
 def made(metadata: Metadata, *endpoints: Endpoint, holder: str = "one", **options: Any) -> Notifications:
     outbox = Outbox(metadata, listening=True)
-    return Notifications(metadata, outbox, Leases(metadata, holder), endpoints, Address("host:5000"), **options)
+    return Notifications(metadata, outbox, JobQueue(metadata, holder), endpoints, Address("host:5000"), **options)
 
 
 @asynccontextmanager
 async def running(notes: Notifications) -> AsyncIterator[Notifications]:
     await notes.register()
-    notes.start()
+    assert notes.kind is not None
+    worker = Worker(notes._queue, {notifications.JOB: notes.kind})
+    worker.start()
     try:
         yield notes
     finally:
-        await notes.stop()
+        await worker.stop()
 
 
 async def emit(metadata: Metadata, first: int, last: int) -> None:
@@ -208,7 +212,7 @@ async def test_too_old_is_given_up(
 
 
 async def test_delivered_events_are_deleted_but_the_newest(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "_RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(notifications, "_FORGET_SECONDS", 0.2)
     monkeypatch.setattr(notifications, "_FORGET_AT_ONCE", 7)
     outbox = Outbox(metadata, listening=True)
     with Receiver() as receiver:
@@ -230,13 +234,11 @@ async def test_an_endpoint_that_was_removed_holds_nothing_back(metadata: Metadat
     assert len(await Outbox(metadata, listening=True).after(0, 100)) == 1
 
 
-async def test_another_process_goes_on_when_the_first_is_silent(
-    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifications, "_LEASE_SECONDS", 0.5)
-    monkeypatch.setattr(notifications, "_RENEW_SECONDS", 0.1)
-    assert await Leases(metadata, "dead").take("notify", 1.0)
+async def test_another_process_goes_on_when_the_first_is_silent(metadata: Metadata) -> None:
     with Receiver() as receiver:
+        notes = made(metadata, endpoint(receiver), holder="dead")
+        await notes.register()
+        assert await notes._queue.claim({notifications.JOB: Kind(notes.deliver, lease=0.8)})
         async with running(made(metadata, endpoint(receiver))):
             await emit(metadata, 1, 1)
             await anyio.sleep(0.3)

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.cli.server.adopt import tell
-from lading.cli.server.volume import watching
+from lading.cli.server.takeover import take_over
 from lading.errors import ConfigurationError, StartError
 from lading.telemetry import logs
 
 if TYPE_CHECKING:
     from lading.config.model import Configuration
-    from lading.registry.adopt import Report
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ class Supervisor:
 
         root, index = self._places()
         FilesystemStore(root).probe()
-        adopted = asyncio.run(_take_over(root, index))
+        adopted = asyncio.run(take_over(root, index))
         if adopted is not None:
             tell(adopted, root)
 
@@ -216,23 +215,6 @@ class Supervisor:
         if http.net == "unix":
             return [_listen_unix(http.addr)]
         return _listen_tcp("http.addr", *http.address, self.number)
-
-
-async def _take_over(root: Path, index: str) -> Report | None:
-    """Make the index; if a registry:2 left a tree in the store that the index does not know, adopt it."""
-    from lading.registry.adopt import adopt, needs_adoption
-    from lading.stores.blobs.layout import Layout
-    from lading.stores.metadata.engine import open_index
-
-    layout = Layout(root)
-    metadata = open_index(index)
-    try:
-        if not await needs_adoption(layout, metadata):
-            return None
-        with watching() as watch:
-            return await adopt(metadata, layout, watch)
-    finally:
-        await metadata.close()
 
 
 def _listen_tcp(key: str, host: str, port: int, number: int) -> list[socket.socket]:

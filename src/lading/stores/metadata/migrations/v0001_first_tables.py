@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    TextClause,
     UniqueConstraint,
     false,
     text,
@@ -154,3 +155,55 @@ def _work(op: Operations) -> None:
         Column("failures", Integer, nullable=False),
         Column("next_at", BigInteger, nullable=False),
     )
+    op.create_table(
+        "jobs",
+        Column("id", Id, primary_key=True),
+        Column("kind", word(64), nullable=False),
+        Column("key", word(255)),
+        Column("state", word(16), nullable=False),
+        Column("priority", Integer, nullable=False),
+        Column("payload", Text, nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Column("not_before", BigInteger, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("holder", word(128)),
+        Column("lease_until", BigInteger),
+        Column("began_at", BigInteger),
+        Column("ended_at", BigInteger),
+        Column("cancelling", Boolean, nullable=False),
+        Column("done", BigInteger, nullable=False),
+        Column("total", BigInteger),
+        Column("message", Text, nullable=False),
+        Column("result", Text),
+        Column("error", Text, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    _index_of_jobs(op, "jobs_key", ["key"], "ended_at IS NULL", unique=True)
+    _index_of_jobs(op, "jobs_waiting", [text("priority DESC"), "not_before", "id"], "state = 'waiting'")
+    _index_of_jobs(op, "jobs_running", ["lease_until"], "state = 'running'")
+    _index_of_jobs(op, "jobs_ended", ["ended_at"], "ended_at IS NOT NULL")
+    op.create_table(
+        "job_lines",
+        Column("id", Id, primary_key=True),
+        Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+        Column("at", BigInteger, nullable=False),
+        Column("line", Text, nullable=False),
+        Index("job_lines_job", "job_id", "id"),
+    )
+    op.create_table(
+        "schedules",
+        Column("name", word(64), primary_key=True),
+        Column("kind", word(64), nullable=False),
+        Column("payload", Text, nullable=False),
+        Column("timing", word(255), nullable=False),
+        Column("next_at", BigInteger, nullable=False),
+        Column("last_at", BigInteger),
+        Column("job_id", BigInteger),
+        Column("configured", Boolean, nullable=False, server_default=text("false")),
+    )
+
+
+def _index_of_jobs(
+    op: Operations, name: str, columns: list[str | TextClause], where: str, *, unique: bool = False
+) -> None:
+    op.create_index(name, "jobs", columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))

@@ -1,0 +1,122 @@
+"""The adoption that a server begins with, before it serves: a job, so that of many servers on one store one does it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import click
+
+from lading.cli.server.volume import watching
+from lading.errors import StoreError
+
+if TYPE_CHECKING:
+    from lading.jobs.executions import Execution
+    from lading.jobs.kinds import Task
+    from lading.registry.adopt import Progress, Report
+    from lading.stores.blobs.layout import Layout
+    from lading.stores.metadata.transaction import Metadata
+
+_KIND = "adopt"
+_LEASE_SECONDS = 8.0
+_LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 1.0
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+async def take_over(root: Path, index: str) -> Report | None:
+    """Make the index; if a registry:2 left a tree in the store that the index does not know, see that it is adopted.
+
+    The report where this process did it; ``StoreError`` where it cannot be done.
+    """
+    from lading.registry.adopt import needs_adoption
+    from lading.stores.blobs.layout import Layout
+    from lading.stores.metadata.engine import open_index
+
+    layout = Layout(root)
+    metadata = open_index(index)
+    try:
+        if not await needs_adoption(layout, metadata):
+            return None
+        return await _Adoption(metadata, layout).see_through()
+    finally:
+        await metadata.close()
+
+
+class _Adoption:
+    def __init__(self, metadata: Metadata, layout: Layout) -> None:
+        self._metadata = metadata
+        self._layout = layout
+        self._report: Report | None = None
+        self._failure: Exception | None = None
+        self._mine = False
+        self._next = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+
+    async def see_through(self) -> Report | None:
+        """Have it done, here or by another server, and wait until it is."""
+        from lading.jobs.kinds import Kind
+        from lading.jobs.queue import JobQueue
+        from lading.jobs.worker import Worker
+
+        queue = JobQueue(self._metadata, f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:8]}")
+        # for ever as far as processes go that die of it, and once where it fails
+        kind = Kind(self._do, attempts=0, hopeless=(Exception,), lease=_LEASE_SECONDS)
+        worker = Worker(queue, {_KIND: kind})
+        made = await self._metadata.write(lambda tx: queue.enqueue(tx, _KIND, key=_KIND))
+        worker.start()
+        try:
+            ended = await self._wait(made.job)
+        finally:
+            await worker.stop()
+        if self._failure is not None:
+            raise self._failure
+        if ended.state != "done":
+            raise StoreError(f"{self._layout.root} was not adopted (job {ended.id} {ended.state}): {ended.error}")
+        return self._report
+
+    async def _do(self, task: Task) -> dict[str, int]:
+        from lading.registry.adopt import adopt, needs_adoption
+
+        self._mine = True
+        if not await needs_adoption(self._layout, self._metadata):
+            return {}  # another server did it since this one looked
+        try:
+            with watching() as show:
+
+                def watch(progress: Progress) -> None:
+                    task.progress(progress.done, progress.total)
+                    show(progress)
+
+                self._report = await adopt(self._metadata, self._layout, watch)
+        except Exception as error:
+            self._failure = error
+            raise
+        counts = self._report.counts
+        for problem in self._report.problems:
+            task.log(f"{problem.kind}: {problem.repository} {problem.what}: {problem.detail}")
+        return {name: getattr(counts, name) for name in counts.__struct_fields__}
+
+    async def _wait(self, job: int) -> Execution:
+        from lading.jobs.executions import Executions
+
+        while True:
+            execution = await self._metadata.read(lambda tx: Executions(tx).one(job))
+            if execution is None:
+                raise StoreError(f"job {job}, which adopts {self._layout.root}, is gone; start again")
+            if execution.ended:
+                return execution
+            if not self._mine:
+                self._tell(execution)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _tell(self, execution: Execution) -> None:
+        time = asyncio.get_running_loop().time()
+        if time < self._next:
+            return
+        self._next = time + _SECONDS_BETWEEN_LINES
+        done = f"{execution.done:,} of {execution.total or 0:,} repositories"
+        click.echo(f"waiting for {execution.process}, which adopts {self._layout.root} or was ended: {done}", err=True)
