@@ -1,1 +1,1 @@
-"""Later: what happened, who hears of it, and who does the work. Mechanism only; the work itself lives with its noun."""
+"""Later: what happened and who hears of it, work in a queue, and when. Mechanism only; the work lives with its noun."""

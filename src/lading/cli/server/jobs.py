@@ -33,7 +33,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="As JSON, for progr
 def jobs() -> None:
     """Work done in the background: list it, look at one, cancel it, have it done now.
 
-    A running server does the work; these commands only read and write its index.
+    A running server does the work; these commands only read and write its index. What they show they also show with
+    --json, for programs.
     """
 
 
