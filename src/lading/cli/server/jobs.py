@@ -115,7 +115,10 @@ def show(number: int, as_json: bool, config: Path | None) -> None:
 @click.argument("number", metavar="ID", type=int)
 @_config
 def cancel(number: int, config: Path | None) -> None:
-    """Cancel a job: one that waits at once, one that runs within some seconds."""
+    """Cancel a job.
+
+    One that waits ends at once, one that runs within some seconds.
+    """
     from lading.control.notifications import JOB
     from lading.jobs.executions import Executions
 
@@ -144,9 +147,9 @@ def cancel(number: int, config: Path | None) -> None:
 @_json
 @_config
 def run(kind: str, as_json: bool, config: Path | None) -> None:
-    """Have a job of KIND done now: collect, purge-uploads or prune-jobs.
+    """Have a job done now.
 
-    A running server begins it within a second. One that waits already is not made twice.
+    KIND is collect, purge-uploads or prune-jobs. A running server begins it within a second. One that waits already is not made twice.
     """
     from lading.app import SCHEDULES
 
@@ -233,7 +236,7 @@ def _when(job: Execution, now: int) -> str:
         return f"{_ago(job.ended_at, now)}{took}"
     if job.state == "running":
         return f"since {_length(now - (job.began_at or now))}"
-    return _ago(job.next_at or now, now)
+    return "due" if (job.next_at or now) <= now else _ago(job.next_at or now, now)
 
 
 def _ago(moment: int, now: int) -> str:
