@@ -233,6 +233,7 @@ class JobQueue:
             if not rows:
                 return Told(held=False)
             await _write_lines(tx, claim.job, state.lines)
+            await _trim_lines(tx, claim.job, state.lines)
             return Told(held=True, cancelling=bool(rows[0][0]))
 
         return await self.metadata.write(beat, durable=False)
@@ -262,6 +263,7 @@ class JobQueue:
                 message=state.message,
             )
             await _write_lines(tx, claim.job, [*state.lines, f"{error}; tried again in {retry:.0f} s"])
+            await _trim_lines(tx, claim.job, [error])
 
         return await self._unless_cancelled(claim, state, again, error)
 
@@ -354,10 +356,16 @@ async def _end(tx: Transaction, claim: Claim, state: State, ending: str, result:
         message=state.message,
     )
     await _write_lines(tx, claim.job, [*state.lines, f"{ending}: {error}" if error else ending])
+    await _trim_lines(tx, claim.job, state.lines[10:])
 
 
 async def _write_lines(tx: Transaction, job: int, lines: Sequence[str]) -> None:
     if lines:
         at = tx.now
         await tx.execute_many(_WRITE_LINE, [{"job": job, "at": at, "line": line[:MOST_LINE]} for line in lines])
+
+
+async def _trim_lines(tx: Transaction, job: int, written: Sequence[str]) -> None:
+    """Keep the log bounded; what only begins and ends, and says little, is spared the look."""
+    if written:
         await tx.execute(_TRIM_LINES, job=job, most=MOST_LINES)

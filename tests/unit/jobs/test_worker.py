@@ -215,15 +215,16 @@ async def test_whoever_lost_it_is_told_and_stops(timed: Timed, timed_other: Time
     """As when a process was stopped for longer than its lease."""
     first, second = JobQueue(timed.metadata, "first"), JobQueue(timed_other.metadata, "second")
     work, counted = Endless(), Counted()
-    kinds = {"work": Kind(work, lease=0.5)}
+    kinds = {"work": Kind(work, lease=5)}
     async with working(first, kinds, counting=counted):
         job = await put(first)
-        await until(second, job, lambda found: found.state == "running")
-        await asyncio.sleep(0.05)
-        timed.clock.pass_by(501)
+        await until(second, job, lambda found: work.at_it == 1)
+        timed.cut = True
+        timed.clock.pass_by(5001)
         claim = await second.claim(kinds)
         assert claim is not None
-        deadline = time.monotonic() + 2
+        timed.cut = False
+        deadline = time.monotonic() + 3
         while work.at_it:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
