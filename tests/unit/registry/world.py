@@ -13,7 +13,7 @@ from sqlalchemy import select
 from lading.jobs.events import By
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
-from lading.oci.manifest import Manifest
+from lading.oci.manifest import Manifest, parse
 from lading.registry.collect import Collect, Report, Terms
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
@@ -113,6 +113,16 @@ class World:
             return file.read_at(0, file.size + 1)
         finally:
             file.close()
+
+    async def read_all(self, repository: str, tag: str) -> set[str]:
+        """Read the manifest that a tag points to and every blob it names, byte for byte; their digests."""
+        stored = await self.pull.manifest(repository, tag, by_digest=False)
+        manifest = parse(stored.raw, stored.media_type)
+        assert manifest.digest == stored.digest
+        named = {descriptor.digest for descriptor in manifest.blobs()}
+        for digest in named:
+            assert Digest.of(await self.read(repository, digest)) == digest
+        return named
 
     async def rows(self) -> dict[str, tuple[bool, int | None, int]]:
         """Every blob in the index: present, condemned_at, touched_at."""
