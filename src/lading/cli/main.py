@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "lading.cli.server.export:export",
     "jobs": "lading.cli.server.jobs:jobs",
     "migrate": "lading.cli.server.migrate:migrate",
+    "move-index": "lading.cli.server.moveindex:move_index",
     "describe": "lading.cli.server.describe:describe",
 }
 """Every command, and where it is."""

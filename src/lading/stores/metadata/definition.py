@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import errors
@@ -111,6 +112,12 @@ def _state(connection: Connection) -> tuple[int, int]:
         return 0, 0
     row = connection.exec_driver_sql(_VERSION).one()
     return row[0], row[1]
+
+
+def there(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Whether there are tables of Lading's in a database."""
+    row = connection.execute(_THERE).fetchone()
+    return bool(row and row[0])
 
 
 async def _version(connection: Raw) -> tuple[int, int] | None:
