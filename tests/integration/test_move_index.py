@@ -93,7 +93,7 @@ def test_what_is_written_meanwhile_is_not_moved_and_is_told(postgres: Postgres, 
         writing.commit()
 
         def write_late(progress: Progress) -> None:
-            writing.execute("INSERT INTO facts VALUES (?, 'x')", [f"{progress.phase} {progress.table} {progress.done}"])
+            writing.execute("INSERT OR REPLACE INTO facts VALUES (?, 'x')", [f"{progress.phase} {progress.table}"])
             writing.commit()
 
         moved = move(path, url, write_late)
