@@ -3,18 +3,20 @@
 PYTHON ?= python3
 VENV   ?= .venv
 CONFIG ?=
+ENGINE ?= docker
+IMAGE  ?= lading
 ARGS   ?=
 
 BIN       := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py --venv $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check docs format bench lock clean
+.PHONY: help setup serve test check docs format bench image lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Variables: CONFIG=file.yml (serve), ARGS="…" (serve, test, bench, lock), PYTHON=python3.12, VENV=.venv'
+	@echo 'Variables: CONFIG=file.yml (serve), ARGS="…" (serve, test, bench, image, lock), PYTHON=python3.12, VENV=.venv'
 
 setup: ## Make .venv from the lock, with everything for development
 	@$(BOOTSTRAP) --dev
@@ -51,6 +53,12 @@ bench: ## Measure Lading beside other registries on this machine
 	@$(BOOTSTRAP) --dev
 	@$(BIN)/python -m tools.debian
 	@exec $(BIN)/python -m bench $(ARGS)
+
+image: ## Build the container image (IMAGE=lading:1.0, ENGINE=podman, ARGS="--build-arg BASE=…")
+	$(ENGINE) build --file deploy/container/Dockerfile --tag $(IMAGE) \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/lading/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+		--build-arg CREATED="$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" $(ARGS) .
 
 lock: ## Write requirements/*.txt anew (ARGS=--upgrade to move on); needs uv
 	@tools/lock.sh $(ARGS)

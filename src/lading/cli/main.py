@@ -14,6 +14,7 @@ from lading.errors import ConfigurationError, LadingError
 COMMANDS = {
     "serve": "lading.cli.server.serve:serve",
     "check-config": "lading.cli.server.checkconfig:check_config",
+    "check-health": "lading.cli.server.checkhealth:check_health",
     "collect": "lading.cli.server.collect:collect",
     "adopt": "lading.cli.server.adopt:adopt",
     "export": "lading.cli.server.export:export",
