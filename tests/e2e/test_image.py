@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import httpx2
 import pytest
@@ -79,7 +80,7 @@ class Container:
         started = engine.docker("run", "--detach", *hard, *watched, *options, NAME)
         self.id = started.stdout.strip()
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         deadline = time.monotonic() + 40
         while (state := self.inspect("{{.State.Status}} {{.State.Health.Status}}")) != "running healthy":
             assert time.monotonic() < deadline, f"{state}\n{self.logs()}"

@@ -31,6 +31,7 @@ from lading.api.exchange import STATUS_LINES, Exchange
 log = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 3.0
+_FAREWELL_SECONDS = 0.2  # longer than a request is on its way from a proxy that holds the connection open
 
 _PLAIN_EXTENSIONS: dict[str, Any] = {"http.response.zerocopysend": {}}
 _TLS_EXTENSIONS: dict[str, Any] = {}
@@ -122,6 +123,7 @@ class Connection(asyncio.Protocol):
         self.progress = False
         self.refusal = b""
         self.closing = False
+        self.stopping = False
         self.lingering = False
         self.half_closed = False
 
@@ -258,6 +260,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self, exchange: Exchange) -> None:
         self.exchange = exchange
+        if self.stopping and not self.waiting:
+            exchange.keep_alive = False
         task = self.loop.create_task(exchange.run(self.app))
         self.state.tasks.add(task)
         task.add_done_callback(self.state.tasks.discard)
@@ -302,11 +306,20 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops: finish what was begun, take nothing new."""
+        """The server stops: finish what was begun, and say with the next answer that it is the last.
+
+        A connection that is idle stays a moment longer: a proxy that keeps it open may just have sent a request, and
+        to close under it would be a reset, after which a push cannot be sent again by anybody but the client.
+        """
+        self.stopping = True
         if self.exchange is None:
-            self.transport.close()
-        else:
+            self.loop.call_later(_FAREWELL_SECONDS, self._close_if_idle)
+        elif not self.waiting:
             self.exchange.keep_alive = False
+
+    def _close_if_idle(self) -> None:
+        if self.exchange is None and not self.lingering:
+            self.transport.close()
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:

@@ -86,7 +86,7 @@ def _trusting() -> ssl.SSLContext:
 class _Unix(http.client.HTTPConnection):
     """HTTP over the socket at a path."""
 
-    def __init__(self, path: str, tls: bool) -> None:  # noqa: FBT001 - private, and called in one place
+    def __init__(self, path: str, tls: bool) -> None:
         super().__init__(path, timeout=SECONDS)
         self._tls = tls
 

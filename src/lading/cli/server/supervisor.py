@@ -137,6 +137,8 @@ class Supervisor:
     def _watch(self) -> None:
         deadline: float | None = None
         while self._workers:
+            if self._stopping:
+                self._close_sockets()
             try:
                 ended, status = os.waitpid(-1, os.WNOHANG if self._stopping else 0)
                 if ended:
@@ -184,6 +186,11 @@ class Supervisor:
                 os.kill(worker, number)
             except ProcessLookupError:
                 continue
+
+    def _close_sockets(self) -> None:
+        """Let go of them while workers finish: what nobody will take is refused at once, and asked of another replica."""
+        for each in (*self._sockets, *self._debug_sockets):
+            each.close()
 
     def _clean_up(self) -> None:
         if self.configuration.http.net == "unix":
