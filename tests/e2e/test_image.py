@@ -46,7 +46,7 @@ def download_wheels(directory: Path) -> None:
     """What the lock names, for the Python of the base image; from pip's cache where ``make setup`` ran here."""
     version = run(["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).stdout.strip()
     for lock in ("build", "runtime"):
-        where = ["--dest", directory, "--requirement", ROOT / "requirements" / f"{lock}.txt"]
+        where: list[str | Path] = ["--dest", directory, "--requirement", ROOT / "requirements" / f"{lock}.txt"]
         options = ["--quiet", "--require-hashes", "--only-binary=:all:", f"--python-version={version}"]
         run([sys.executable, "-m", "pip", "download", *options, *where], timeout=180)
 

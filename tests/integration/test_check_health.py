@@ -24,10 +24,9 @@ def test_well_unwell_and_away(tmp_path: Path) -> None:
     with server:
         assert asked(server) == (0, "")
         down.touch()
+        status, said = 0, ""
         for _ in range(20):
-            status, said = asked(server)
-            if status:
-                break
+            status, said = (status, said) if status else asked(server)
         assert status == 1
         assert "/v2/ answered 503" in said
         assert "health check failed" in said

@@ -63,12 +63,13 @@ class Front:
         server = (DEPLOY / "nginx/lading.conf").read_text()
         (shipped / "lading.conf").write_text(server.replace("listen 80;", f"listen 127.0.0.1:{self.port};"))
         upstream = (DEPLOY / "nginx/upstream.conf").read_text()
-        for port, replica in zip(("5001", "5002"), self.replicas, strict=True):
-            upstream = upstream.replace(f"127.0.0.1:{port}", replica.host)
+        for line, replica in zip(("server 127.0.0.1:5000", "# server 127.0.0.1:5001"), self.replicas, strict=True):
+            assert f"    {line} " in upstream
+            upstream = upstream.replace(line, f"server {replica.host}")
         (shipped / "upstream.conf").write_text(upstream)
         user = "user root;" if os.geteuid() == 0 else ""
         (directory / "nginx.conf").write_text(_AROUND.format(directory=directory, user=user))
-        words = [program("nginx"), "-p", directory, "-c", directory / "nginx.conf"]
+        words: list[str | Path] = [program("nginx"), "-p", directory, "-c", directory / "nginx.conf"]
         run([*words, "-t"])
         return Process(words, log=directory / "nginx.log", ready=listening(self.port))
 

@@ -30,7 +30,7 @@ FREE = {"config", "resources", "podSecurityContext", "containerSecurityContext"}
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     """The services as docker-compose understands them, variables filled in."""
-    words = [program("docker-compose"), "--file", COMPOSE, "config"]
+    words: list[str | Path] = [program("docker-compose"), "--file", COMPOSE, "config"]
     services: dict[str, Any] = yaml.safe_load(run(words, environment=FILLED_IN, directory=COMPOSE.parent).stdout)[
         "services"
     ]
@@ -42,7 +42,7 @@ def test_compose_wants_every_password() -> None:
     assert asked == set(FILLED_IN)
     example = (COMPOSE.parent / "example.env").read_text()
     assert {name for name in asked if f"\n{name}=\n" in f"\n{example}"} == asked
-    words = [program("docker-compose"), "--file", COMPOSE, "config"]
+    words: list[str | Path] = [program("docker-compose"), "--file", COMPOSE, "config"]
     given = {**FILLED_IN, "S3_PASSWORD": ""}
     refused = run(words, environment=given, directory=COMPOSE.parent, check=False)
     assert refused.returncode != 0

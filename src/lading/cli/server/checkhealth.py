@@ -48,7 +48,7 @@ def unwell(configured: HTTP) -> str:
         response = connection.getresponse()
         said = response.read(500).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer from {connection.host}: {error or type(error).__name__}"
+        return f"no answer from {connection.host}: {str(error) or type(error).__name__}"
     finally:
         connection.close()
     return "" if response.status in _WELL else f"{path} answered {response.status}: {said}"
