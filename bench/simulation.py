@@ -55,13 +55,14 @@ class Plan:
     """Of a replica; as many worker processes."""
     busy: float = 0.6
     """The share of its CPU a replica is planned to use in the busiest minute."""
-    cached: int = 50_000
-    """Manifests, and as many tags, in the cache of a process; 0: none."""
+    cached: int = 17_000
+    """Manifests whose bytes a process keeps: 32 MiB of them, at 1.9 kB each; 0: none."""
     redirect: bool = True
     """Whether blobs come from the object store itself."""
     network: float = 10e9 / 8 * 0.7
     """Bytes a second a replica can send."""
-    connections_a_process: int = 5
+    connections_a_process: int = 8
+    """``database.connections``, at most."""
     database_cores: int = 32
     database_connections: int = 500
     store_prefixes: int = 256
@@ -191,8 +192,10 @@ def _replica_cores(rates: _Rates, given: Workload, costs: Costs, plan: Plan, mis
 
 
 def _queries(rates: _Rates, missing: float) -> float:
-    """Reads of the database: what the caches lack; whether a blob may be shown is always asked."""
-    return rates.manifests * missing + rates.blobs + rates.known_blobs + rates.new_blobs
+    """Reads of the database. What a tag points to, and whether a repository has a blob, is asked every time, so that a
+    tag moved at one replica is moved at all; a manifest's bytes are asked for when the process does not have them.
+    """
+    return rates.manifests * (1 + missing) + rates.blobs + rates.known_blobs + rates.new_blobs
 
 
 def _parts(found: Outcome, plan: Plan) -> list[Part]:
@@ -248,7 +251,7 @@ def show(found: Outcome, given: Workload, plan: Plan, console: Console) -> None:
         f"blobs {'by redirect' if plan.redirect else 'through them'}, {found.bytes_out / 1e9:.1f} GB/s"
     )
     console.print(
-        f"cache of a process ({plan.cached:,} manifests): {found.hits.share:.0%} of manifest requests; one stays for "
+        f"cache of a process ({plan.cached:,} manifests): {found.hits.share:.0%} of manifests' bytes; one stays for "
         f"{found.hits.stays:,.0f} requests"
     )
     console.print(

@@ -1,4 +1,4 @@
-"""deploy/nginx in front of two replicas over one store and one index: nobody who pushes or pulls sees one go away."""
+"""deploy/nginx in front of two replicas over PostgreSQL and one store: nobody who pushes or pulls sees one go away."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.packages import program
 from tests.support.ports import free_port
+from tests.support.postgres import Postgres
 from tests.support.process import Process, listening, run
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -43,7 +44,7 @@ http {{
 class Front:
     """Two replicas, ``url`` in front of them, and one file each whose being there makes a replica unwell."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.down = [directory / "down-0", directory / "down-1"]
@@ -51,7 +52,11 @@ class Front:
         self.replicas = [
             Lading(
                 directory / f"replica-{number}",
-                {"storage": storage, "health": {"file": [{"file": str(down), "interval": "50ms"}]}},
+                {
+                    "database": {"url": database},
+                    "storage": storage,
+                    "health": {"file": [{"file": str(down), "interval": "50ms"}]},
+                },
             )
             for number, down in enumerate(self.down)
         ]
@@ -75,8 +80,8 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    made = Front(tmp_path_factory.mktemp("nginx"))
+def front(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Front]:
+    made = Front(tmp_path_factory.mktemp("nginx"), postgres.fresh())
     with made.replicas[0], made.replicas[1], made.nginx:
         yield made
 
