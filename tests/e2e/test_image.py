@@ -23,6 +23,7 @@ from tests.e2e.rootfs import write_rootfs
 from tests.support import images
 from tests.support.http import Client
 from tests.support.ports import free_port
+from tests.support.postgres import Postgres
 from tests.support.process import run
 
 ROOT = Path(__file__).parents[2]
@@ -160,8 +161,8 @@ def test_push_and_pull_then_stop_while_an_upload_runs(engine: Engine, image: str
             assert client.tags("team/app") == ["1"]
 
 
-def test_it_is_started_as_registry_2_is(engine: Engine, image: str, tmp_path: Path) -> None:
-    """A configuration file where registry:2's lay, a bound directory for the volume, any user of group 0."""
+def test_it_is_started_as_registry_2_is(engine: Engine, image: str, tmp_path: Path, postgres: Postgres) -> None:
+    """A configuration file where registry:2's lay, a bound directory for the volume, any user of group 0; PostgreSQL."""
     volume = tmp_path / "volume"
     volume.mkdir()
     os.chown(volume, 123456, 0)
@@ -171,7 +172,10 @@ def test_it_is_started_as_registry_2_is(engine: Engine, image: str, tmp_path: Pa
         "version: 0.1\nlog: {level: debug}\nstorage: {filesystem: {rootdirectory: /var/lib/registry}}\n"
     )
     mounts = (f"--volume={volume}:/var/lib/registry", f"--volume={configuration}:/etc/docker/registry/config.yml:ro")
-    with Container(engine, "--user=123456:0", *mounts) as container:
+    database = f"--env=REGISTRY_DATABASE_URL={postgres.fresh()}"
+    migrated = engine.docker("run", "--rm", "--read-only", "--network=host", database, image, "migrate", "--check")
+    assert "nothing to do" in migrated.stdout
+    with Container(engine, "--user=123456:0", database, *mounts) as container:
         with Client(f"http://{container.host}") as client:
             client.push("app", images.image("as registry:2"), "1")
         assert "configured by /etc/docker/registry/config.yml" in container.logs()
