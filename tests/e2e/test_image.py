@@ -28,7 +28,7 @@ from tests.support.process import run
 
 ROOT = Path(__file__).parents[2]
 NAME = "lading-of-the-tests"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
         given = {"BASE": "base-of-the-tests", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": url, "VERSION": "9.8.7"}
         arguments = [f"--build-arg={name}={value}" for name, value in given.items()]
         file = f"--file={ROOT / 'deploy/container/Dockerfile'}"
-        engine.docker("build", "--network=host", f"--tag={NAME}", file, *arguments, ROOT, timeout=200)
+        engine.docker("build", "--network=host", f"--tag={NAME}", file, *arguments, ROOT, timeout=360)
     base.unlink()
     return NAME
 
@@ -82,7 +82,7 @@ class Container:
         self.id = started.stdout.strip()
 
     def __enter__(self) -> Self:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while (state := self.inspect("{{.State.Status}} {{.State.Health.Status}}")) != "running healthy":
             assert time.monotonic() < deadline, f"{state}\n{self.logs()}"
             time.sleep(0.2)
@@ -136,7 +136,7 @@ def test_push_and_pull_then_stop_while_an_upload_runs(engine: Engine, image: str
 
         def slowly() -> Iterator[bytes]:
             yield blob[:1_000_000]
-            ask = partial(engine.docker, "stop", "--time=40", container.id)
+            ask = partial(engine.docker, "stop", "--time=40", container.id, timeout=120)
             stopping.append(threading.Thread(target=ask))
             stopping[0].start()
             deadline = time.monotonic() + 20
@@ -152,7 +152,7 @@ def test_push_and_pull_then_stop_while_an_upload_runs(engine: Engine, image: str
 
         with Client(f"http://{container.host}") as client:
             client.push_blob("team/app", slowly(), images.digest_of(blob))
-        stopping[0].join(40)
+        stopping[0].join(120)
         assert container.inspect("{{.State.ExitCode}}") == "0"
 
         engine.docker("start", container.id)
