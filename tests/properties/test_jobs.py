@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         job = self.model[claim.job]
         return job if job.state == "running" and job.holder == claim else None
 
-    @rule(key=st.sampled_from([None, "x", "y"]), priority=st.integers(0, 2), later=st.sampled_from([0, 0, 500, 3000]))
+    @rule(key=st.sampled_from(["x", "y", None]), priority=st.integers(0, 2), later=st.sampled_from([0, 0, 500, 3000]))
     def enqueue(self, key: str | None, priority: int, later: int) -> None:
         queue = self.queues[0]
         not_before = self.now + later
@@ -171,6 +171,12 @@ class Machine(RuleBasedStateMachine):
     @rule(milliseconds=st.sampled_from([1, 400, LEASE, LEASE + 1, 5000]))
     def time_passes(self, milliseconds: int) -> None:
         self.clock.pass_by(milliseconds)
+
+    @rule(process=st.sampled_from(PROCESSES), choice=st.integers(0, 50))
+    def a_process_goes_silent_and_comes_back(self, process: int, choice: int) -> None:
+        self.clock.pass_by(LEASE + 1)
+        self.claim(process)
+        self.beat(choice)
 
     @invariant()
     def the_index_says_the_same(self) -> None:
