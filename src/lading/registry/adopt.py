@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -327,32 +327,31 @@ class _Adoption:
     async def _take_blobs(self, tx: Transaction, repository: int, part: Part) -> dict[str, int]:
         """Make a part's blobs visible; their ids."""
         named = [digest for found in part.manifests for digest in found.blobs]
-        ids = {}
-        for digest in dict.fromkeys((*named, *part.visible)):
-            size = self._tree.size(digest)
-            if size is None:
-                continue
-            blob = await Blobs(tx).found(digest, size)
+        ids = await self._found(tx, {*named, *part.visible})
+        await Blobs(tx).show(repository, ids.values())
+        return ids
+
+    async def _found(self, tx: Transaction, digests: Iterable[str]) -> dict[str, int]:
+        """Those of the blobs whose bytes lie there: their ids."""
+        sizes = {digest: size for digest in digests if (size := self._tree.size(digest)) is not None}
+        ids = await Blobs(tx).found(sizes)
+        for digest in sizes:
             # looked at again under the lock that the collector takes to delete it
             if self._tree.size(digest) is None:
                 await Blobs(tx).lost(digest)
-            else:
-                ids[digest] = blob
-        await Blobs(tx).show(repository, ids.values())
+                del ids[digest]
         return ids
 
     async def _take_manifests(
         self, tx: Transaction, repository: int, part: Part, visible: dict[str, int]
     ) -> dict[str, int]:
         ids = {}
+        stored = await self._found(tx, {found.manifest.digest for found in part.manifests})
         for found in part.manifests:
             manifest = found.manifest
-            if self._tree.size(manifest.digest) is None:
+            if manifest.digest not in stored:
                 continue
-            blob = await Blobs(tx).found(manifest.digest, manifest.size)
-            if self._tree.size(manifest.digest) is None:
-                await Blobs(tx).lost(manifest.digest)
-                continue
+            blob = stored[manifest.digest]
             named = [visible[digest] for digest in found.blobs if digest in visible]
             named += [await Blobs(tx).reserve(Digest(digest), size) for digest, size in found.missing.items()]
             ids[str(manifest.digest)] = await Manifests(tx).found(repository, blob, manifest, named, found.pushed_at)

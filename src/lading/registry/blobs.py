@@ -6,7 +6,7 @@ Whoever brings bytes says so first (:meth:`Blobs.touch`), then puts them in plac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import and_, bindparam, delete, exists, null, select, text, update
 
@@ -25,7 +25,7 @@ _FOUND = Statement(
     text(
         "INSERT INTO blobs (digest, size, present, touched_at) VALUES (:digest, :size, :yes, :now)"
         " ON CONFLICT (digest) DO UPDATE SET present = excluded.present, size = excluded.size,"
-        " touched_at = excluded.touched_at, condemned_at = NULL RETURNING id"
+        " touched_at = excluded.touched_at, condemned_at = NULL"
     )
 )
 _LOST = Statement(
@@ -117,13 +117,16 @@ class Blobs:
         found: int = await self._tx.value(_FIND, digest=digest)
         return found
 
-    async def found(self, digest: str, size: int) -> int:
-        """Record bytes that lie in place already; the blob's id. Until the transaction ends the collector keeps away:
+    async def found(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Record bytes that lie in place already, by digest; their ids.
 
-        the caller looks again whether they are there.
+        From now on, until the transaction ends, the collector keeps away: the caller looks again whether they are there.
         """
-        blob: int = await self._tx.value(_FOUND, digest=digest, size=size, now=self._tx.now, yes=True)
-        return blob
+        digests, moment = sorted(sizes), self._tx.now
+        asked = [{"digest": digest, "size": sizes[digest], "now": moment, "yes": True} for digest in digests]
+        await self._tx.execute_many(_FOUND, asked)
+        rows = await self._tx.each(_FIND, [{"digest": digest} for digest in digests])
+        return {digest: row[0] for digest, row in zip(digests, rows, strict=True) if row is not None}
 
     async def lost(self, digest: str) -> bool:
         """The bytes of a blob are gone or damaged: whoever pushes it again mends it. False if that was known."""

@@ -37,6 +37,7 @@ _PATIENCE = {
 }
 """What the URL does not say: a database that is gone is noticed within seconds."""
 
+_AWAY = "the index cannot be reached right now"
 _TRY_AGAIN_SECONDS = 0.5
 _MEASURE_SECONDS = 30.0
 _HELLO = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid()"
@@ -64,7 +65,8 @@ class Connections:
         self._idle: list[Raw] = []
         self._open = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._away: tuple[float, str] = (float("-inf"), "")
+        self._away_until = float("-inf")
+        self._told = False
         self._closed = False
 
     @asynccontextmanager
@@ -143,9 +145,8 @@ class Connections:
                 return
 
     async def _connect(self) -> Raw:
-        until, why = self._away
-        if time.monotonic() < until:
-            raise Unavailable(why)
+        if time.monotonic() < self._away_until:
+            raise Unavailable(_AWAY)
         try:
             connection = await psycopg.AsyncConnection.connect(**self._parameters, autocommit=True)
             try:
@@ -154,10 +155,14 @@ class Connections:
                 await connection.close()
                 raise
         except (psycopg.Error, OSError) as error:
-            why = f"the index cannot be reached right now: {str(error).strip()}"
-            log.error("%s", why)
-            self._away = time.monotonic() + _TRY_AGAIN_SECONDS, "the index cannot be reached right now"
-            raise Unavailable(self._away[1]) from error
+            if not self._told:
+                log.error("%s: %s; it is tried again all the time", _AWAY, str(error).strip())
+            self._told = True
+            self._away_until = time.monotonic() + _TRY_AGAIN_SECONDS
+            raise Unavailable(_AWAY) from error
+        if self._told:
+            log.info("the index can be reached again")
+        self._told = False
         return connection
 
     async def _greet(self, connection: Raw) -> None:

@@ -35,7 +35,7 @@ _WRITE_SOON = f"{_WRITE}; SET LOCAL synchronous_commit = off"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _ATTEMPTS = 12
-_ROW_SECONDS = 15.0
+_ANSWER_SECONDS = 15.0
 _SCANS_AT_ONCE = 2
 _SETTLE_SECONDS = 0.005
 
@@ -182,7 +182,7 @@ class PostgresMetadata:
 
     async def _read(self, work: Work[T]) -> T:
         async def attempt(connection: Raw) -> T:
-            await connection.execute(_READ)
+            await self._begin(connection, _READ)
             try:
                 return await self._driven(connection, work)
             except errors.ReadOnlySqlTransaction as error:
@@ -196,7 +196,7 @@ class PostgresMetadata:
         async def attempt(connection: Raw) -> T:
             if self.connections.must_measure():
                 await self.connections.measure(connection)
-            await connection.execute(begin)
+            await self._begin(connection, begin)
             try:
                 result = await self._driven(connection, work)
             except BaseException:
@@ -212,6 +212,13 @@ class PostgresMetadata:
             return result
 
         return await self._attempts(attempt)
+
+    async def _begin(self, connection: Raw, how: str) -> None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await connection.execute(how.encode())
+        except TimeoutError:
+            raise Unavailable(f"the index did not answer within {_ANSWER_SECONDS:g} s") from None
 
     async def _rows(self, statement: Statement, given: Sequence[Mapping[str, Any]]) -> Sequence[Row | None]:
         batched = self._compiled.batched(statement) if len(given) > 1 else None
@@ -229,10 +236,10 @@ class PostgresMetadata:
             return found
 
         try:
-            async with asyncio.timeout(_ROW_SECONDS):
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._attempts(attempt)
         except TimeoutError:
-            raise Unavailable(f"the index did not answer within {_ROW_SECONDS:g} s") from None
+            raise Unavailable(f"the index did not answer within {_ANSWER_SECONDS:g} s") from None
 
     async def _holders(self, name: str) -> set[str]:
         number = number_of(name) & (1 << 64) - 1
