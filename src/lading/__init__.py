@@ -7,7 +7,7 @@ Imports go down this ladder and never up; siblings on a rung (``|``) do not impo
     api
     control
     registry | access
-    jobs
+    jobs | remotes
     stores
     oci | config | telemetry
     errors

@@ -22,6 +22,12 @@ rule never knows HTTP and a handler never invents a message. The tree::
     ├── Denied                    you may not                                                       403
     ├── TooMany                   slow down (carries how long to wait)                              429
     ├── Unavailable               try again later (carries how long to wait)                        503
+    ├── RemoteError               another registry, or the way to it                                502
+    │   ├── Unreachable           nobody answers at its address
+    │   ├── Untrusted             its certificate does not convince, or it is no TLS at all
+    │   └── BadAnswer             it answers, and not as the protocol says
+    ├── CredentialsError          a file or a helper that keeps credentials does not work
+    ├── LocalError                a file or folder here: not writable, full, no image
     └── StartError                the program cannot start or run the command: a message for a terminal
         ├── ConfigurationError    one or more settings are wrong; each is named
         └── StoreError            the store is not what it should be: not writable, unknown layout, …
@@ -161,6 +167,30 @@ class Unavailable(LadingError):
     def __init__(self, message: str, *, retry_after: int = 5, detail: Any = None) -> None:
         super().__init__(message, detail=detail)
         self.retry_after = retry_after
+
+
+class RemoteError(LadingError):
+    """Another registry, or the way to it, does not do what was asked."""
+
+
+class Unreachable(RemoteError):
+    """Nobody answers: no such host, nothing listens, the connection breaks again and again."""
+
+
+class Untrusted(RemoteError):
+    """The other side's certificate does not convince, or it does not speak TLS where it must."""
+
+
+class BadAnswer(RemoteError):
+    """The other side answers, and not as the protocol says."""
+
+
+class CredentialsError(LadingError):
+    """A file or a helper that keeps credentials does not work; the message never has a credential in it."""
+
+
+class LocalError(LadingError):
+    """A file or folder of this machine cannot be used: not writable, full, or not what it should be."""
 
 
 class StartError(LadingError):

@@ -17,6 +17,7 @@ _STATUSES: tuple[tuple[type[errors.LadingError], int], ...] = (
     (errors.Denied, 403),
     (errors.TooMany, 429),
     (errors.Unavailable, 503),
+    (errors.RemoteError, 502),
     (errors.Invalid, 400),
 )
 

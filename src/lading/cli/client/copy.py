@@ -1,0 +1,130 @@
+"""``lading copy``: images between any two places, whole repositories too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lading.cli.client import options
+from lading.errors import ManifestUnknown
+
+if TYPE_CHECKING:
+    from lading.cli.client.places import Place
+    from lading.remotes.copy import Copy
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--platform", metavar="OS/ARCH", help="Copy this platform's image only; without, an index goes whole.")
+@click.option("-a", "--all-platforms", is_flag=True, help="Copy an index whole, which is the default here.")
+@click.option("--all-tags", is_flag=True, help="Copy every tag of the repository SOURCE.")
+@click.option(
+    "--tags", "patterns", multiple=True, metavar="PATTERN", help="Copy the tags like PATTERN, such as 'v1.*'."
+)
+@click.option("--referrers", is_flag=True, help="Take along what refers to an image: signatures, SBOMs, attestations.")
+@click.option("--src-plain-http", is_flag=True, help="Speak HTTP without TLS to the source.")
+@click.option("--dest-plain-http", is_flag=True, help="Speak HTTP without TLS to the target.")
+@click.option("--src-insecure", is_flag=True, help="Do not check the source's certificate.")
+@click.option("--dest-insecure", is_flag=True, help="Do not check the target's certificate.")
+@options.quiet
+def copy(
+    source: str,
+    target: str,
+    platform: str | None,
+    all_platforms: bool,
+    all_tags: bool,
+    patterns: tuple[str, ...],
+    referrers: bool,
+    quiet: bool,
+    **ways: bool,
+) -> None:
+    """Copy SOURCE to TARGET.
+
+    Each is a name in a registry, or oci:FOLDER[:NAME], archive:FILE.tar[:NAME], local:NAME (the images of this
+    machine); SOURCE may be engine:NAME (a running docker engine). Within one registry nothing travels: blobs are
+    mounted. Bytes that are there already are left alone, and a copy that was broken off goes on where it was.
+    """
+    from lading.cli.client.places import run
+
+    if platform and all_platforms:
+        raise click.UsageError("--platform and --all-platforms exclude each other")
+    several = ("*",) if all_tags else patterns
+    for line in run(_copy(source, target, platform, several, ways, referrers=referrers, quiet=quiet)):
+        click.echo(line)
+
+
+async def _copy(
+    source: str,
+    target: str,
+    platform: str | None,
+    patterns: tuple[str, ...],
+    ways: dict[str, bool],
+    *,
+    referrers: bool,
+    quiet: bool,
+) -> list[str]:
+    from lading.cli.client.places import Places
+    from lading.cli.client.progress import watching
+    from lading.cli.client.wishes import missing_tag, wanted
+    from lading.oci.reference import Reference
+    from lading.remotes.copy import Copy, Side
+
+    reading = Places(plain_http=ways["src_plain_http"], insecure=ways["src_insecure"])
+    writing = Places(plain_http=ways["dest_plain_http"], insecure=ways["dest_insecure"])
+    async with reading, writing:
+        here = await reading.source(source)
+        named = Reference.parse(source) if here.host else None
+        there = await writing.target(target, named)
+        same = bool(here.host) and here.host == there.host
+        with watching("copy", quiet=quiet) as watch:
+            work = Copy(
+                Side(here.client, here.repository),
+                # one client for both sides of a registry: one login, one set of connections
+                Side(here.client if same and _alike(ways) else there.client, there.repository),
+                wanted=wanted(platform) if platform else None,
+                same=same,
+                referrers=referrers,
+                watch=watch,
+            )
+            if patterns:
+                return await _several(work, here, patterns)
+            try:
+                manifest = await work.image(here.reference, [there.reference])
+            except ManifestUnknown as error:
+                raise (await missing_tag(error, here.client, named) if named else error) from None
+    return [manifest.digest, *([] if quiet else [_summary(work)])]
+
+
+async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[str]:
+    """Every tag that is like a pattern; those that are the same on both sides are left alone."""
+    from fnmatch import fnmatchcase
+
+    tags = [tag async for tag in here.client.tags(here.repository)]
+    chosen = [tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in patterns)]
+    if not chosen:
+        raise ManifestUnknown(f"{here.title} has no tag like {' or '.join(patterns)}; it has {len(tags):,} others")
+    lines, same = [], 0
+    for tag in chosen:
+        before = await work.target.client.resolve(work.target.repository, tag)
+        if before is not None and work.wanted is None and not work.referrers:
+            now = await work.source.client.resolve(work.source.repository, tag)
+            if now is not None and now.digest == before.digest:
+                same += 1
+                continue
+        manifest = await work.image(tag, [tag])
+        lines.append(f"{tag}: {manifest.digest}")
+    lines.append(f"{len(chosen) - same:,} of {len(chosen):,} tags copied, {same:,} were there. {_summary(work)}")
+    return lines
+
+
+def _summary(work: Copy) -> str:
+    from lading.cli.client.output import size
+
+    report = work.report
+    return f"{report.moved} blobs copied ({size(report.bytes)}), {report.mounted} mounted, {report.there} were there"
+
+
+def _alike(ways: dict[str, bool]) -> bool:
+    return ways["src_plain_http"] == ways["dest_plain_http"] and ways["src_insecure"] == ways["dest_insecure"]

@@ -1,0 +1,114 @@
+"""``lading login``, ``lading logout``: keep and forget who one is at a registry, where docker keeps it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from lading.cli.client import options
+from lading.errors import CredentialsError, Invalid
+from lading.oci.reference import DEFAULT_HOST, is_host
+
+if TYPE_CHECKING:
+    from lading.remotes.credentials import Credential
+    from lading.remotes.dockerconfig import DockerConfig
+
+_MAX_PASSWORD = 64 << 10
+
+
+@click.command()
+@click.argument("server", default=DEFAULT_HOST)
+@click.option("-u", "--username", help="Who you are there.")
+@click.option("-p", "--password", help="Your password. Others on this machine can see it: better --password-stdin.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@options.reach
+def login(
+    server: str, username: str | None, password: str | None, password_stdin: bool, plain_http: bool, insecure: bool
+) -> None:
+    """Log in to the registry SERVER (HOST or HOST:PORT; docker.io when none is named).
+
+    What is kept goes where docker keeps it: to the credential helper that its config.json names, else into that file.
+    docker and podman use the same login.
+    """
+    from lading.cli.client.places import run
+
+    host = server_name(server)
+    if password is not None:
+        if password_stdin:
+            raise click.UsageError("--password and --password-stdin exclude each other")
+        click.echo("WARNING: a password on the command line can be seen by others; use --password-stdin.", err=True)
+    if password_stdin:
+        if not username:
+            raise click.UsageError("--password-stdin needs --username")
+        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+    username = username or click.prompt("Username", err=True)
+    if password is None:
+        password = click.prompt("Password", hide_input=True, err=True)
+    if not username or not password:
+        raise Invalid("a login needs a username and a password")
+    run(_login(host, username, password, plain_http=plain_http, insecure=insecure))
+    click.echo("Login Succeeded")
+
+
+async def _login(host: str, username: str, password: str, *, plain_http: bool, insecure: bool) -> None:
+    from lading.cli.client.places import Places
+    from lading.remotes.credentials import Keyring
+
+    docker = Keyring().docker
+    docker.names()  # a broken file is told before a password travels
+    async with Places(plain_http=plain_http, insecure=insecure) as places:
+        credential = await places.registry(host).session.login(username, password)
+    await _keep(docker, host, credential)
+
+
+async def _keep(docker: DockerConfig, host: str, credential: Credential) -> None:
+    from lading.remotes import helpers
+    from lading.remotes.credentials import keys
+
+    key = keys(host)[0]
+    if helper := docker.helper(key):
+        name = "<token>" if credential.identity_token else credential.username
+        await helpers.store(helper, key, name, credential.identity_token or credential.password)
+        docker.mark(key)
+        return
+    docker.store(key, credential.username, credential.password, credential.identity_token)
+    click.echo(f"The login is kept unencrypted in {docker.path}; a credential helper keeps it better.", err=True)
+
+
+@click.command()
+@click.argument("server", default=DEFAULT_HOST)
+def logout(server: str) -> None:
+    """Forget the login to the registry SERVER (docker.io when none is named)."""
+    from lading.cli.client.places import run
+
+    host = server_name(server)
+    known = run(_logout(host))
+    click.echo(f"Removed the login to {host}" if known else f"Not logged in to {host}")
+
+
+async def _logout(host: str) -> bool:
+    from lading.remotes import helpers
+    from lading.remotes.credentials import Keyring, keys
+
+    docker = Keyring(os.environ).docker
+    known = False
+    for key in keys(host):
+        if helper := docker.helper(key):
+            try:
+                known |= await helpers.erase(helper, key)
+            except CredentialsError as error:
+                click.echo(f"lading: {error.message}", err=True)
+        known |= docker.erase(key)
+    return known
+
+
+def server_name(text: str) -> str:
+    """``host[:port]`` of what a user wrote, be it a URL or a name with a path."""
+    host = text.partition("://")[2] or text
+    host = host.partition("/")[0]
+    if not is_host(host):
+        raise Invalid(f"{text!r} is no host[:port] of a registry")
+    return DEFAULT_HOST if host in {"index.docker.io", "registry-1.docker.io"} else host

@@ -1,0 +1,95 @@
+r"""Results as a table, as JSON, or by a template as docker's ``--format`` takes it.
+
+A template knows ``{{.Field}}``, ``{{.Field.Inner}}``, ``{{json .}}`` and ``{{json .Field}}``, ``\t`` and ``\n``, and the
+word ``table`` in front, which adds a heading. ``--format json`` prints an object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from lading.errors import Invalid
+
+Row = Mapping[str, Any]
+
+_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
+_FIELD = re.compile(r"\.?(\w+(?:\.\w+)*)?")
+
+
+def show(rows: Iterable[Row], columns: Sequence[str], template: str | None, *, as_json: bool = False) -> None:
+    """Print rows. ``columns`` are the fields of the table that stands for no template."""
+    listed = list(rows)
+    if as_json:
+        click.echo(json.dumps([dict(row) for row in listed], indent=2))
+    elif template == "json":
+        for row in listed:
+            click.echo(json.dumps(dict(row)))
+    elif template is None or template.startswith("table"):
+        cells = "\t".join(f"{{{{.{name}}}}}" for name in columns) if template is None else template[5:].strip()
+        cells = _unescaped(cells)
+        heading = _ACTION.sub(lambda found: _heading(found[1]), cells)
+        _table([line.split("\t") for line in (heading, *(fill(cells, row) for row in listed))])
+    else:
+        for row in listed:
+            click.echo(fill(_unescaped(template), row))
+
+
+def show_one(row: Row, template: str | None) -> None:
+    """Print one object: as JSON, or by a template."""
+    if template is None or template == "json":
+        click.echo(json.dumps(dict(row), indent=2 if template is None else None))
+    else:
+        click.echo(fill(_unescaped(template), row))
+
+
+def fill(template: str, row: Row) -> str:
+    """The template with a row's values in it."""
+    return _ACTION.sub(lambda found: _value(found[1], row), template)
+
+
+def size(count: int) -> str:
+    """A number of bytes as docker writes it: ``4.26MB``."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
+
+
+def _value(action: str, row: Row) -> str:
+    words = action.split()
+    as_json = len(words) == 2 and words[0] == "json"
+    field = words[-1] if words and len(words) == 1 + as_json else ""
+    if not field.startswith(".") or not _FIELD.fullmatch(field):
+        raise Invalid(f"the template's {{{{{action}}}}} is not understood; write {{{{.Field}}}} or {{{{json .Field}}}}")
+    value: Any = row
+    for name in filter(None, field[1:].split(".")):
+        if not isinstance(value, Mapping) or name not in value:
+            known = ", ".join(map(str, value)) if isinstance(value, Mapping) else "nothing"
+            raise Invalid(f"there is no field {name!r} in {{{{{action}}}}}; there is {known}")
+        value = value[name]
+    if as_json or isinstance(value, Mapping | list | tuple):
+        return json.dumps(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _heading(action: str) -> str:
+    name = action.rsplit(maxsplit=1)[-1].rpartition(".")[2]
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).upper()
+
+
+def _unescaped(template: str) -> str:
+    return template.replace("\\t", "\t").replace("\\n", "\n")
+
+
+def _table(lines: list[list[str]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        click.echo("   ".join([*padded, line[-1]]).rstrip())

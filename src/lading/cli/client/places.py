@@ -1,0 +1,197 @@
+"""Where images are, as users write it, and the clients for it.
+
+==========================  =========================================================================
+``HOST/NAME[:TAG|@DIGEST]``  a registry (``docker.io`` where no host is written)
+``oci:FOLDER[:NAME]``        an OCI image layout
+``archive:FILE[:NAME]``      a tar archive, of ``docker save`` or OCI; ``docker-archive:`` and ``oci-archive:`` likewise
+``local:NAME[:TAG]``         the images of this machine (``lading images``)
+``engine:NAME[:TAG]``        a running docker engine, to read from
+==========================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lading.errors import Invalid, LocalError
+from lading.oci.reference import DEFAULT_TAG, Reference
+from lading.remotes.base import RegistryClient
+
+if TYPE_CHECKING:
+    from lading.remotes.http import HttpRegistry
+    from lading.remotes.store import Store
+    from lading.remotes.transport import Policy
+
+Result = TypeVar("Result")
+
+_KINDS = {
+    "oci": "oci",
+    "archive": "archive",
+    "docker-archive": "archive",
+    "oci-archive": "archive",
+    "local": "local",
+    "engine": "engine",
+    "docker-daemon": "engine",
+}
+
+_PORT = re.compile(r"[0-9]{1,5}/")
+"""What follows the colon where a word like these is a host after all: ``local:5000/app``."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository of something, and which manifest of it; ``host`` is empty where it is no registry."""
+
+    client: RegistryClient
+    repository: str
+    reference: str
+    host: str = ""
+    title: str = ""
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's asynchronous part to its end."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+class Places(AsyncExitStack):
+    """Opens clients, each registry once, and closes all of them in the end."""
+
+    def __init__(self, *, plain_http: bool = False, insecure: bool = False) -> None:
+        super().__init__()
+        self._plain_http = plain_http
+        self._insecure = insecure
+        self._registries: dict[str, HttpRegistry] = {}
+
+    def policy(self) -> Policy:
+        from lading.remotes.transport import Policy
+
+        return Policy(plain_http=self._plain_http, insecure=self._insecure)
+
+    def registry(self, host: str) -> HttpRegistry:
+        """The registry of a host."""
+        from lading.remotes.credentials import Keyring
+        from lading.remotes.http import HttpRegistry
+        from lading.remotes.session import Session
+
+        if host not in self._registries:
+            session = Session(host, Keyring(), self.policy())
+            self.push_async_callback(session.close)
+            self._registries[host] = HttpRegistry(session)
+        return self._registries[host]
+
+    def store(self) -> Store:
+        """The images of this machine."""
+        from lading.remotes.store import Store, place
+
+        made = Store(place(os.environ))
+        self.enter_context(made.writing())
+        return made
+
+    def scratch(self) -> Path:
+        """A folder for what is only needed now, on the disk where images are kept."""
+        from lading.remotes import files
+        from lading.remotes.store import place
+
+        home = place(os.environ).parent
+        with files.told(f"make a folder in {home}"):
+            home.mkdir(parents=True, exist_ok=True)
+            return Path(self.enter_context(tempfile.TemporaryDirectory(prefix="scratch-", dir=home)))
+
+    async def source(self, text: str) -> Place:
+        """Where to read; everything but a registry must be there."""
+        kind, rest = split(text)
+        if kind == "registry":
+            return self.at(Reference.parse(rest))
+        if kind == "local":
+            reference = Reference.parse(rest)
+            return Place(self.store(), reference.name, reference.reference, title=str(reference))
+        if kind == "engine":
+            return await self.engine(Reference.parse(rest))
+        path, name = _path(rest)
+        if kind == "archive":
+            from lading.remotes.unpack import opened
+
+            client: RegistryClient = await opened(path, self.scratch())
+        else:
+            from lading.remotes.layout import Layout
+
+            client = Layout(path)
+        return Place(client, "", name or await _only(client, path), title=str(path))
+
+    async def target(self, text: str, named: Reference | None = None) -> Place:
+        """Where to write; a folder or an archive is made. ``named`` is what an archive's image is called."""
+        kind, rest = split(text)
+        if kind == "registry":
+            return self.at(Reference.parse(rest))
+        if kind == "local":
+            reference = Reference.parse(rest)
+            return Place(self.store(), reference.name, reference.reference, title=str(reference))
+        if kind == "engine":
+            raise Invalid("an engine is only read from; write an archive: and load it with docker load")
+        path, name = _path(rest)
+        if kind == "archive":
+            from lading.remotes.archive import writing
+
+            if name:
+                named = Reference.parse(name)
+            names = [named if named.tag or named.digest else named.tagged(DEFAULT_TAG)] if named else []
+            client: RegistryClient = await self.enter_async_context(writing(path, [one for one in names if one.tag]))
+            return Place(client, "", names[0].tag if names else "", title=str(path))
+        from lading.remotes.layout import Layout
+
+        return Place(Layout(path, create=True), "", name or (named.tag if named else ""), title=str(path))
+
+    def at(self, reference: Reference) -> Place:
+        """A registry's repository."""
+        client = self.registry(reference.host)
+        return Place(client, reference.repository, reference.reference, reference.host, str(reference))
+
+    async def engine(self, reference: Reference) -> Place:
+        """An image of the running docker engine."""
+        from lading.remotes.engine import save, socket_of
+        from lading.remotes.unpack import opened
+
+        socket = socket_of(os.environ)
+        if socket is None:
+            raise LocalError("there is no docker engine to ask: DOCKER_HOST names no socket, or nothing is there")
+        scratch = self.scratch()
+        wanted = reference if reference.tag or reference.digest else reference.tagged(DEFAULT_TAG)
+        await save(socket, wanted, scratch / "saved.tar")
+        client = await opened(scratch / "saved.tar", scratch)
+        return Place(client, "", await _only(client, scratch), title=str(reference))
+
+
+def split(text: str) -> tuple[str, str]:
+    """Kind and rest of a place: ``registry``, ``oci``, ``archive``, ``local``, ``engine``."""
+    word, colon, rest = text.partition(":")
+    if colon and word in _KINDS and not _PORT.match(rest):
+        return _KINDS[word], rest
+    return "registry", text
+
+
+def _path(text: str) -> tuple[Path, str]:
+    """``PATH[:NAME]``: what follows the first colon is a name."""
+    path, colon, name = text.partition(":")
+    if not path:
+        raise Invalid("name a folder or a file, as in oci:FOLDER or archive:FILE.tar")
+    return Path(path), name if colon else ""
+
+
+async def _only(client: RegistryClient, path: Path) -> str:
+    """The name to use where the user wrote none: the only one, or none."""
+    names = [name async for name in client.tags("")]
+    if len(names) > 1:
+        raise Invalid(f"{path} has several images; name one: {', '.join(names[:10])}")
+    return names[0] if names else ""

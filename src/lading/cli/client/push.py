@@ -1,0 +1,104 @@
+"""``lading push``: an image of this machine, a folder, an archive or a running engine to a registry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lading.cli.client import options
+from lading.errors import LocalError, ManifestUnknown
+from lading.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from lading.cli.client.places import Place, Places
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[FILE|FOLDER] NAME")
+@click.option("--all-tags", "-A", is_flag=True, help="Push every tag that this machine has of the repository.")
+@options.quiet
+@options.reach
+def push(words: tuple[str, ...], all_tags: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
+    """Push the image NAME from the images of this machine, or FILE or FOLDER as NAME.
+
+    A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. An image
+    that is not among those of this machine (lading images) is asked of a running docker engine.
+    """
+    from lading.cli.client.places import run
+
+    if len(words) > 2 or (len(words) == 2 and all_tags):
+        raise click.UsageError("write NAME, or FILE NAME, or FOLDER NAME")
+    reference = Reference.parse(words[-1])
+    if reference.digest or (all_tags and reference.tag):
+        raise click.UsageError("--all-tags goes with a name without a tag; a digest is never pushed to")
+    path = words[0] if len(words) == 2 else None
+    for line in run(_push(reference, path, all_tags=all_tags, quiet=quiet, plain_http=plain_http, insecure=insecure)):
+        click.echo(line)
+
+
+async def _push(
+    reference: Reference, path: str | None, *, all_tags: bool, quiet: bool, plain_http: bool, insecure: bool
+) -> list[str]:
+    from lading.cli.client.places import Places
+    from lading.cli.client.progress import watching
+    from lading.remotes.copy import Copy, Side
+
+    lines: list[str] = []
+    async with Places(plain_http=plain_http, insecure=insecure) as places:
+        sources = await _sources(places, reference, path, all_tags=all_tags)
+        target = places.at(reference)
+        if not quiet:
+            click.echo(f"The push refers to repository [{reference.name}]", err=True)
+        with watching("push", quiet=quiet) as watch:
+            for tag, source in sources:
+                sides = Side(source.client, source.repository), Side(target.client, target.repository)
+                manifest = await Copy(*sides, watch=watch).image(source.reference, [tag])
+                told = reference.tagged(tag)
+                lines.append(str(told) if quiet else f"{tag}: digest: {manifest.digest} size: {manifest.size}")
+    return lines
+
+
+async def _sources(
+    places: Places, reference: Reference, path: str | None, *, all_tags: bool
+) -> list[tuple[str, Place]]:
+    """What is to be pushed, each with its tag."""
+    from lading.cli.client.places import Place
+
+    if path is not None:
+        return [(reference.reference, await places.source(_place(path)))]
+    store = places.store()
+    tags = [one.tag for one, _ in store.images() if one.name == reference.name]
+    if all_tags:
+        if not tags:
+            raise ManifestUnknown(f"this machine has no image {reference}; see lading images")
+        return [(tag, Place(store, reference.name, tag)) for tag in tags]
+    if reference.reference in tags:
+        return [(reference.reference, Place(store, reference.name, reference.reference))]
+    return [(reference.reference, await _of_engine(places, reference, tags))]
+
+
+async def _of_engine(places: Places, reference: Reference, tags: list[str]) -> Place:
+    from lading.remotes.engine import socket_of
+
+    there = f"; it has {', '.join(sorted(tags)[:5])}" if tags else ""
+    missing = f"this machine has no image {reference.tagged(reference.reference)}{there}; see lading images"
+    if socket_of(os.environ) is None:
+        raise ManifestUnknown(f"{missing}. No docker engine is running here that might have it")
+    try:
+        return await places.engine(reference)
+    except ManifestUnknown:
+        raise ManifestUnknown(f"{missing}. The docker engine does not have it either") from None
+
+
+def _place(text: str) -> str:
+    path = Path(text)
+    if path.is_dir():
+        return f"oci:{text}"
+    if path.is_file():
+        return f"archive:{text}"
+    if ":" in text:
+        return text
+    raise LocalError(f"there is no file or folder {text}")

@@ -1,0 +1,46 @@
+"""What a user meant: the platform when none was named, the tag that was mistyped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lading.errors import LadingError, ManifestUnknown
+from lading.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from lading.oci.manifest import Platform
+    from lading.remotes.base import RegistryClient
+
+_LOOKED_AT = 2000
+
+
+def wanted(named: str) -> Platform:
+    """The platform asked for."""
+    from lading.oci.platform import parse
+
+    return parse(named)
+
+
+def machine() -> Platform:
+    """This machine's platform; images run on Linux, also where they are only fetched by something else."""
+    import platform
+
+    return wanted(f"linux/{platform.machine().lower()}")
+
+
+async def missing_tag(error: ManifestUnknown, client: RegistryClient, reference: Reference) -> ManifestUnknown:
+    """The error, with tags that look like the one that is not there."""
+    from difflib import get_close_matches
+
+    tags: list[str] = []
+    try:
+        async for tag in client.tags(reference.repository):
+            tags.append(tag)
+            if len(tags) >= _LOOKED_AT:
+                break
+    except LadingError:
+        return error
+    if reference.digest or not tags or reference.reference in tags:
+        return error
+    near = get_close_matches(reference.reference, tags, 5, 0.5) or sorted(tags)[-5:]
+    return ManifestUnknown(f"{error.message}; there is {', '.join(near)}" + (", …" if len(tags) > len(near) else ""))

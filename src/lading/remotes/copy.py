@@ -1,0 +1,191 @@
+"""From one registry to another, whatever either is: walk, skip what is there, mount, move the rest in parallel.
+
+Children come before parents, so that a registry never has a manifest without what it refers to, and whatever was
+moved before a failure is skipped the next time. Memory is bounded: a few blobs at a time, a piece of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from lading import errors
+from lading.oci import mediatypes, platform
+from lading.oci.manifest import Descriptor, Manifest, Platform
+from lading.remotes.base import Chunks, RegistryClient, Source
+
+PARALLEL = 4
+"""How many blobs move at the same time."""
+
+
+class Watch(Protocol):
+    """Hears how far a copy is. ``what`` names a blob; sizes are in bytes."""
+
+    def begin(self, blob: Descriptor) -> None: ...
+
+    def moved(self, blob: Descriptor, count: int) -> None: ...
+
+    def end(self, blob: Descriptor, how: str) -> None:
+        """``how`` is one of "moved", "there", "mounted"."""
+        ...
+
+
+class Silent:
+    """Nobody listens."""
+
+    def begin(self, blob: Descriptor) -> None: ...
+
+    def moved(self, blob: Descriptor, count: int) -> None: ...
+
+    def end(self, blob: Descriptor, how: str) -> None: ...
+
+
+@dataclass
+class Report:
+    """What a copy came to; counts of blobs, bytes that travelled."""
+
+    moved: int = 0
+    there: int = 0
+    mounted: int = 0
+    bytes: int = 0
+    manifests: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """A repository of a registry."""
+
+    client: RegistryClient
+    repository: str = ""
+
+
+@dataclass
+class Copy:
+    """One or more images' way from ``source`` to ``target``.
+
+    With ``wanted`` only that platform's image of an index is taken; without, all of it. ``same`` says that both are
+    the same registry, so that blobs can be mounted. ``referrers`` takes signatures and the like along.
+    """
+
+    source: Side
+    target: Side
+    wanted: Platform | None = None
+    same: bool = False
+    referrers: bool = False
+    watch: Watch = field(default_factory=Silent)
+    report: Report = field(default_factory=Report)
+
+    def __post_init__(self) -> None:
+        self._turns = asyncio.Semaphore(PARALLEL)
+        self._blobs: dict[str, asyncio.Task[None]] = {}
+        self._done: set[str] = set()
+
+    async def image(self, reference: str, names: Sequence[str]) -> Manifest:
+        """Copy what ``reference`` stands for and give it ``names``; the manifest that was copied."""
+        manifest = await self.source.client.manifest(self.source.repository, reference)
+        if manifest.children and self.wanted is not None:
+            child = platform.choose(manifest.children, self.wanted)
+            manifest = await self.source.client.manifest(self.source.repository, child.digest)
+        await self._tree(manifest, names)
+        return manifest
+
+    async def _tree(self, manifest: Manifest, names: Sequence[str]) -> None:
+        """A manifest and all below it, then what refers to it."""
+        for child in manifest.children:
+            if child.digest not in self._done and child.media_type in mediatypes.MANIFESTS:
+                if await self._is_there(child):
+                    self._done.add(child.digest)
+                    continue
+                below = await self.source.client.manifest(self.source.repository, child.digest)
+                await self._tree(below, [child.digest])
+        # an index may list blobs among its manifests, as a build cache does
+        blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
+        await self._together([partial(self._blob, blob) for blob in _once(blobs)])
+        for name in names:
+            await self.target.client.put_manifest(self.target.repository, name, manifest)
+        self.report.manifests += 1
+        self._done.add(manifest.digest)
+        if self.referrers:
+            async for descriptor in self.source.client.referrers(self.source.repository, manifest.digest):
+                if descriptor.digest not in self._done:
+                    found = await self.source.client.manifest(self.source.repository, descriptor.digest)
+                    await self._tree(found, [found.digest])
+
+    async def _is_there(self, child: Descriptor) -> bool:
+        """Whether the target has a child already, and so, by the protocol's rule, all below it."""
+        if self.referrers or not child.digest:
+            return False
+        try:
+            return await self.target.client.resolve(self.target.repository, child.digest) is not None
+        except (errors.Denied, errors.Unauthenticated, errors.ManifestInvalid):
+            return False
+
+    async def _blob(self, blob: Descriptor) -> None:
+        if blob.digest not in self._blobs:
+            self._blobs[blob.digest] = asyncio.ensure_future(self._move(blob))
+        await self._blobs[blob.digest]
+
+    async def _move(self, blob: Descriptor) -> None:
+        async with self._turns:
+            self.watch.begin(blob)
+            how = await self._cheaply(blob)
+            if how == "moved":
+                await self.target.client.put_blob(self.target.repository, blob, self._watched(blob))
+                self.report.moved += 1
+                self.report.bytes += blob.size
+            self.watch.end(blob, how)
+
+    async def _cheaply(self, blob: Descriptor) -> str:
+        if await self.target.client.has_blob(self.target.repository, blob):
+            self.report.there += 1
+            return "there"
+        if self.same and await self.target.client.mount(self.target.repository, blob, self.source.repository):
+            self.report.mounted += 1
+            return "mounted"
+        return "moved"
+
+    def _watched(self, blob: Descriptor) -> Source:
+        return partial(_Watched, self.source, blob, self.watch)
+
+    @staticmethod
+    async def _together(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Run them all; the first that fails stops the others and is raised."""
+        tasks = [asyncio.ensure_future(job()) for job in jobs]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Watched:
+    """A blob that tells how far it was read."""
+
+    def __init__(self, side: Side, blob: Descriptor, watch: Watch, start: int) -> None:
+        self._opened = side.client.blob(side.repository, blob, start)
+        self._blob = blob
+        self._watch = watch
+
+    async def __aenter__(self) -> Chunks:
+        self._chunks = await self._opened.__aenter__()
+        return self._telling()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, trace)
+
+    async def _telling(self) -> AsyncGenerator[bytes]:
+        async for chunk in self._chunks:
+            self._watch.moved(self._blob, len(chunk))
+            yield chunk
+
+
+def _once(blobs: Sequence[Descriptor]) -> list[Descriptor]:
+    """Each digest once: an image may have the same layer twice. A foreign layer lies elsewhere and is left there."""
+    return list({blob.digest: blob for blob in blobs}.values())

@@ -1,0 +1,134 @@
+"""Who we are at a registry: what a user typed, what the environment says, what docker and podman have kept.
+
+In this order, the first that knows the registry decides:
+
+1. what was given for this command (``--username``, ``--password-stdin``);
+2. ``DOCKER_AUTH_CONFIG``, the text of a ``config.json``, as GitLab's runners have it;
+3. ``config.json`` of docker (in ``DOCKER_CONFIG`` or ``~/.docker``): a helper for this registry, else the helper for
+   all, else what the file itself has;
+4. ``auth.json`` of podman (``REGISTRY_AUTH_FILE``, else ``$XDG_RUNTIME_DIR/containers/auth.json``), where a longer path
+   of a repository goes before a shorter one.
+
+Credentials are read when a registry asks for them, and never written to a log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lading.oci.reference import DEFAULT_HOST
+from lading.remotes import helpers
+from lading.remotes.dockerconfig import DockerConfig
+
+HUB_KEY = "https://index.docker.io/v1/"
+"""What docker's files call ``docker.io``."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """One of: ``username`` and ``password``; an ``identity_token`` that buys tokens; a ``registry_token`` to send as is."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.username or self.password or self.identity_token or self.registry_token)
+
+
+def keys(host: str) -> list[str]:
+    """What a registry may be called in a file, the usual name first."""
+    if host == DEFAULT_HOST:
+        return [HUB_KEY, "index.docker.io", "docker.io", "registry-1.docker.io"]
+    return [host]
+
+
+class Keyring:
+    """Looks credentials up; ``environment`` is that of the process, ``given`` holds what the user typed, by host."""
+
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, given: Mapping[str, Credential] | None = None
+    ) -> None:
+        self._environment = os.environ if environment is None else environment
+        self._given = dict(given or {})
+        self._found: dict[tuple[str, str], Credential] = {}
+
+    @property
+    def docker(self) -> DockerConfig:
+        """The file of docker itself, which ``login`` writes."""
+        return DockerConfig(docker_folder(self._environment) / "config.json")
+
+    async def find(self, host: str, repository: str = "") -> Credential:
+        """What to say to this registry; an empty one when nothing is known. Asked once, remembered."""
+        key = (host, repository)
+        if key not in self._found:
+            self._found[key] = await self._search(host, repository)
+        return self._found[key]
+
+    async def _search(self, host: str, repository: str) -> Credential:
+        if found := self._given.get(host):
+            return found
+        if text := self._environment.get("DOCKER_AUTH_CONFIG"):
+            found = _entry(DockerConfig.of(text, "DOCKER_AUTH_CONFIG"), host, repository)
+            if found:
+                return found
+        docker = self.docker
+        for key in keys(host):
+            helper = docker.helper(key)
+            if helper and (found := await _ask(helper, key)):
+                return found
+        if found := _entry(docker, host, ""):
+            return found
+        for path in self._podman():
+            file = DockerConfig(path)
+            helper = file.helper(host)
+            found = (await _ask(helper, host) if helper else None) or _entry(file, host, repository)
+            if found:
+                return found
+        return Credential()
+
+    def _podman(self) -> Iterator[Path]:
+        named = self._environment.get("REGISTRY_AUTH_FILE")
+        runtime = self._environment.get("XDG_RUNTIME_DIR")
+        config = self._environment.get("XDG_CONFIG_HOME") or _home(self._environment) / ".config"
+        if named:
+            yield Path(named)
+            return
+        if runtime:
+            yield Path(runtime) / "containers" / "auth.json"
+        else:
+            yield Path(f"/run/containers/{os.getuid()}/auth.json")
+        yield Path(config) / "containers" / "auth.json"
+
+
+def docker_folder(environment: Mapping[str, str]) -> Path:
+    """Where docker keeps its ``config.json``."""
+    named = environment.get("DOCKER_CONFIG")
+    return Path(named) if named else _home(environment) / ".docker"
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("HOME") or Path.home())
+
+
+async def _ask(helper: str, key: str) -> Credential | None:
+    answer = await helpers.get(helper, key)
+    if answer is None:
+        return None
+    username, secret = answer
+    return Credential(identity_token=secret) if username == "<token>" else Credential(username, secret)
+
+
+def _entry(file: DockerConfig, host: str, repository: str) -> Credential | None:
+    """The file's own entry, by repository from the longest path to the shortest, then by host."""
+    words = repository.split("/") if repository else []
+    paths = ["/".join([host, *words[:count]]) for count in range(len(words), 0, -1)]
+    for key in [*paths, *keys(host)]:
+        entry = file.entry(key)
+        if entry is not None and (found := Credential(**entry)):
+            return found
+    return None

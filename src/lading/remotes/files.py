@@ -1,0 +1,138 @@
+"""Files of this machine, written so that nothing half-written stays, and locks between processes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from lading.errors import LocalError
+from lading.remotes.base import Chunks
+
+PIECE = 1 << 20
+"""How many bytes are read at once."""
+
+PARTIAL = ".partial-"
+"""What the name of an unfinished file begins with."""
+
+
+@contextmanager
+def told(what: str) -> Generator[None]:
+    """Failures of the file system as :class:`LocalError`; ``what`` was being done: "write /x/y"."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            why = "the disk is full; nothing unfinished was kept"
+        raise LocalError(f"cannot {what}: {why}") from None
+
+
+async def read(path: Path, offset: int, size: int) -> AsyncGenerator[bytes]:
+    """``size`` bytes of a file from ``offset`` on, in pieces; fewer where the file is shorter."""
+    with told(f"read {path}"):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = offset + size
+        while offset < end:
+            with told(f"read {path}"):
+                piece = await asyncio.to_thread(os.pread, handle, min(PIECE, end - offset), offset)
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
+    finally:
+        os.close(handle)
+
+
+async def write(handle: int, chunks: Chunks, offset: int, path: Path) -> int:
+    """Write what comes at ``offset``; where it ended."""
+    async for chunk in chunks:
+        with told(f"write {path}"):
+            await asyncio.to_thread(write_all, handle, chunk, offset)
+        offset += len(chunk)
+    return offset
+
+
+def write_all(handle: int, chunk: bytes, offset: int) -> None:
+    """Write all of ``chunk`` at ``offset``."""
+    view = memoryview(chunk)
+    while view:
+        count = os.pwrite(handle, view, offset)
+        view, offset = view[count:], offset + count
+
+
+@asynccontextmanager
+async def published(target: Path, *, sync: bool) -> AsyncGenerator[int]:
+    """A file to write to (its descriptor), which takes its name when the block ends well and vanishes otherwise.
+
+    It is locked meanwhile, so that whoever tidies up can tell it from what a killed process left.
+    """
+    with told(f"write {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+    partial = Path(name)
+    try:
+        with told(f"write {target}"):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+        with told(f"write {target}"):
+            os.fchmod(handle, 0o644)
+            if sync:
+                await asyncio.to_thread(os.fdatasync, handle)
+            partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def replace(target: Path, content: bytes, *, sync: bool) -> None:
+    """Give a file another content in one step."""
+    with told(f"write {target}"):
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+        try:
+            try:
+                write_all(handle, content, 0)
+                os.fchmod(handle, 0o644)
+                if sync:
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+            Path(name).rename(target)
+            if sync:
+                _sync_folder(target.parent)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, kind: int = fcntl.LOCK_EX) -> Generator[bool]:
+    """Hold a lock on a file or folder; with ``LOCK_NB`` in ``kind`` it may not be had: then False."""
+    flags = os.O_RDONLY | os.O_CLOEXEC if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    with told(f"lock {path}"):
+        handle = os.open(path, flags, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, kind)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)

@@ -1,0 +1,114 @@
+"""Programs that keep credentials: ``docker-credential-NAME`` with ``get``, ``store`` and ``erase``.
+
+What goes in and comes out is secret. A message tells a helper's first words only where it reports a failure in them,
+and never what it answered otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+from lading.errors import CredentialsError
+
+LIMIT = 30.0
+"""How long a helper may take, in seconds: some ask the user to unlock something."""
+
+MAX_ANSWER = 1 << 20
+
+_MISSING = ("credentials not found", "no credentials server url", "no credentials username")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+
+
+async def get(name: str, key: str, limit: float = LIMIT) -> tuple[str, str] | None:
+    """User and secret of a registry; None when the helper has nothing for it."""
+    status, said = await _run(name, "get", key.encode(), limit)
+    if status:
+        text = said.decode("utf-8", "replace").strip()
+        if text.lower().startswith(_MISSING):
+            return None
+        raise CredentialsError(
+            f"the credential helper docker-credential-{name} failed: {text[:200] or 'it says nothing'}"
+        )
+    answer = _answer(name, said)
+    username, secret = answer.get("Username"), answer.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise CredentialsError(f"docker-credential-{name} answers without Username and Secret")
+    return username, secret
+
+
+async def store(name: str, key: str, username: str, secret: str, limit: float = LIMIT) -> None:
+    """Give a credential to the helper."""
+    document = json.dumps({"ServerURL": key, "Username": username, "Secret": secret}).encode() + b"\n"
+    status, said = await _run(name, "store", document, limit)
+    if status:
+        text = said.decode("utf-8", "replace").replace(secret, "…").strip()
+        raise CredentialsError(f"docker-credential-{name} did not store it: {text[:200] or 'it says nothing'}")
+
+
+async def erase(name: str, key: str, limit: float = LIMIT) -> bool:
+    """Have the helper forget a registry; whether it had anything."""
+    status, _ = await _run(name, "erase", key.encode(), limit)
+    return status == 0
+
+
+def _answer(name: str, said: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(said)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise CredentialsError(f"docker-credential-{name} answers something that is no JSON object; try it by hand")
+    return answer
+
+
+async def _run(name: str, action: str, given: bytes, limit: float) -> tuple[int, bytes]:
+    if not _NAME.fullmatch(name):
+        raise CredentialsError(f"{name!r} is no name of a credential helper")
+    program = f"docker-credential-{name}"
+    try:
+        child = await asyncio.create_subprocess_exec(
+            program,
+            action,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=False,
+        )
+    except FileNotFoundError:
+        raise CredentialsError(
+            f"the configuration names the credential helper {program}, which is not installed; install it, or take "
+            "credsStore and credHelpers out of config.json"
+        ) from None
+    except OSError as error:
+        raise CredentialsError(f"cannot start {program}: {error.strerror}") from None
+    try:
+        async with asyncio.timeout(limit):
+            said = await _talk(child, given)
+            return await child.wait(), said
+    except TimeoutError:
+        raise CredentialsError(f"{program} did not answer within {limit:g} seconds") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        # a grandchild may hold the pipe open: what we have of it is closed, whoever else has it
+        child._transport.close()  # type: ignore[attr-defined]
+
+
+async def _talk(child: asyncio.subprocess.Process, given: bytes) -> bytes:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may know enough without reading
+        child.stdin.write(given)
+        await child.stdin.drain()
+        child.stdin.close()
+    said = bytearray()
+    while chunk := await child.stdout.read(64 << 10):
+        said += chunk
+        if len(said) > MAX_ANSWER:
+            raise CredentialsError("a credential helper answers without end")
+    return bytes(said)

@@ -1,0 +1,254 @@
+"""A registry over the distribution protocol, as a :class:`~lading.remotes.base.RegistryClient`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urljoin
+
+from lading import errors
+from lading.oci import mediatypes
+from lading.oci.digest import Digest
+from lading.oci.manifest import Descriptor, Manifest, parse
+from lading.remotes import answers, uploads
+from lading.remotes.base import MAX_MANIFEST, Chunks, Source
+from lading.remotes.session import Session
+from lading.remotes.verify import Verifier
+
+if TYPE_CHECKING:
+    import httpx2
+
+ACCEPT = f"{mediatypes.OCI_INDEX}, {mediatypes.OCI_MANIFEST}, {mediatypes.DOCKER_LIST}, {mediatypes.DOCKER_MANIFEST}, */*;q=0.1"
+_PAGE = 1000
+_MAX_LIST = 32 << 20
+_MAX_PAGES = 100_000
+
+
+def pull(repository: str) -> tuple[str, ...]:
+    """The scope to read a repository."""
+    return (f"repository:{repository}:pull",)
+
+
+def push(repository: str) -> tuple[str, ...]:
+    """The scope to write to a repository."""
+    return (f"repository:{repository}:pull,push",)
+
+
+class HttpRegistry:
+    """A registry's repositories. Requests go through ``session``, which knows host, login and patience."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.host = session.host
+
+    async def resolve(self, repository: str, reference: str) -> Descriptor | None:
+        path = f"/v2/{repository}/manifests/{reference}"
+        what = _named(repository, reference)
+        async with self.session.open(
+            "HEAD", path, pull(repository), headers={"accept": ACCEPT}, expect=(200, 404, 405), what=what
+        ) as answer:
+            if answer.status_code == 404:
+                return None
+            digest = answer.headers.get("docker-content-digest", "")
+            length = answer.headers.get("content-length", "")
+            if answer.status_code == 200 and digest and length.isdigit():
+                kind = answer.headers.get("content-type", "").partition(";")[0]
+                return Descriptor(media_type=kind, digest=Digest.parse(digest), size=int(length))
+        found = await self.manifest(repository, reference)  # not everyone answers HEAD, or says all in it
+        return Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)
+
+    async def manifest(self, repository: str, reference: str) -> Manifest:
+        path = f"/v2/{repository}/manifests/{reference}"
+        what = _named(repository, reference)
+        try:
+            async with self.session.open(
+                "GET", path, pull(repository), headers={"accept": ACCEPT}, what=what
+            ) as answer:
+                raw = await answers.read(answer, MAX_MANIFEST, "a manifest")
+                kind, stated = answer.headers.get("content-type", ""), answer.headers.get("docker-content-digest", "")
+        except errors.Missing as error:
+            raise errors.ManifestUnknown(error.message) from None
+        expected = reference if ":" in reference else stated
+        algorithm = Digest.parse(expected).algorithm if expected else "sha256"
+        found = parse(raw, kind, algorithm)
+        if expected and found.digest != expected:
+            raise errors.DigestInvalid(
+                f"{self.host} sends as {what} a manifest whose digest is {found.digest}; refused"
+            )
+        return found
+
+    async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
+        path = f"/v2/{repository}/manifests/{reference}"
+        async with self.session.open(
+            "PUT",
+            path,
+            push(repository),
+            headers={"content-type": manifest.media_type},
+            body=manifest.raw,
+            expect=(200, 201, 202),
+            what=f"to store {_named(repository, reference)}",
+        ) as answer:
+            stated = answer.headers.get("docker-content-digest", "")
+            if stated and stated != manifest.digest:
+                raise errors.BadAnswer(
+                    f"{self.host} stored {_named(repository, reference)} as {stated[:160]}, which differs"
+                )
+
+    async def has_blob(self, repository: str, blob: Descriptor) -> bool:
+        path = f"/v2/{repository}/blobs/{blob.digest}"
+        async with self.session.open(
+            "HEAD", path, push(repository), expect=(200, 404), what=_named(repository, blob.digest)
+        ) as answer:
+            return answer.status_code == 200
+
+    def blob(self, repository: str, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[Chunks]:
+        return self._blob(repository, blob, start)
+
+    @asynccontextmanager
+    async def _blob(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[Chunks]:
+        chunks = self._resumed(repository, blob, start)
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
+
+    async def _resumed(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes]:
+        """The bytes from ``start``; where the connection breaks, another one goes on from that byte."""
+        check = None if start else Verifier(blob, self.host)
+        place, tries = start, 0
+        while place < blob.size or not tries:
+            before = place
+            try:
+                async for chunk in self._range(repository, blob, place):
+                    place += len(chunk)
+                    if check:
+                        await check.update(chunk)
+                    yield chunk
+            except errors.Unreachable:
+                tries = 1 if place > before else tries + 1
+                if tries >= self.session.policy.attempts:
+                    raise
+                await asyncio.sleep(self.session.pause(tries))
+                continue
+            if place < blob.size and place > before:  # an end before its time, which HTTP cannot always tell
+                tries = 1
+                continue
+            break
+        if check:
+            check.finish()
+
+    async def _range(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes]:
+        path, what = f"/v2/{repository}/blobs/{blob.digest}", _named(repository, blob.digest)
+        headers = {"range": f"bytes={start}-"} if start else {}
+        try:
+            async with self.session.open(
+                "GET", path, pull(repository), headers=headers, expect=(200, 206), what=what
+            ) as answer:
+                skip = _skipped(answer, start, self.host)
+                async for chunk in _raw(answer, self.host):
+                    if skip >= len(chunk):
+                        skip -= len(chunk)
+                        continue
+                    yield chunk[skip:] if skip else chunk
+                    skip = 0
+        except errors.Missing as error:
+            raise errors.BlobUnknown(error.message) from None
+
+    async def put_blob(self, repository: str, blob: Descriptor, source: Source) -> None:
+        await uploads.Upload(self.session, repository, blob).send(source)
+
+    async def mount(self, repository: str, blob: Descriptor, origin: str) -> bool:
+        return await uploads.Upload(self.session, repository, blob).mount(origin)
+
+    async def tags(self, repository: str) -> AsyncGenerator[str]:
+        what = f"the tags of {repository}"
+        async for page in self._pages(f"/v2/{repository}/tags/list?n={_PAGE}", pull(repository), what):
+            for tag in _texts(page.get("tags")):
+                yield tag
+
+    async def repositories(self) -> AsyncGenerator[str]:
+        """Every repository the registry lists (distribution spec's ``_catalog``); not every registry does."""
+        scopes = ("registry:catalog:*",)
+        async for page in self._pages(f"/v2/_catalog?n={_PAGE}", scopes, "a list of its repositories"):
+            for name in _texts(page.get("repositories")):
+                yield name
+
+    async def referrers(self, repository: str, digest: str) -> AsyncGenerator[Descriptor]:
+        """What refers to a manifest, by the API or, where there is none, by the fallback tag."""
+        path = f"/v2/{repository}/referrers/{digest}"
+        found: Manifest | None = None
+        async with self.session.open("GET", path, pull(repository), expect=(200, 404), what="referrers") as answer:
+            if answer.status_code == 200 and mediatypes.OCI_INDEX in answer.headers.get("content-type", ""):
+                found = parse(await answers.read(answer, MAX_MANIFEST, "referrers"), mediatypes.OCI_INDEX)
+        if found is None:
+            try:
+                found = await self.manifest(repository, digest.replace(":", "-")[:128])
+            except errors.ManifestUnknown:
+                return
+        for descriptor in found.children:
+            yield descriptor
+
+    async def delete(self, repository: str, reference: str) -> None:
+        path = f"/v2/{repository}/manifests/{reference}"
+        scopes = (f"repository:{repository}:delete,pull,push",)
+        what = f"to delete {_named(repository, reference)}"
+        try:
+            async with self.session.open("DELETE", path, scopes, expect=(200, 202, 204), what=what):
+                return
+        except errors.Missing as error:
+            raise errors.ManifestUnknown(error.message.replace("have to delete", "have")) from None
+
+    async def _pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncGenerator[dict[str, Any]]:
+        seen: set[str] = set()
+        while path:
+            if path in seen or len(seen) > _MAX_PAGES:
+                raise errors.BadAnswer(f"{self.host} lists {what} in circles")
+            seen.add(path)
+            try:
+                async with self.session.open("GET", path, scopes, what=what) as answer:
+                    yield await answers.document(answer, _MAX_LIST, what)
+                    path = self._next(answer)
+            except errors.Missing as error:
+                raise errors.RepositoryUnknown(error.message) from None
+
+    def _next(self, answer: httpx2.Response) -> str:
+        link = answer.links.get("next", {}).get("url", "")
+        there = urljoin(str(answer.url), link) if link else ""
+        origin = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
+        if there and not there.startswith(f"{origin}/"):
+            raise errors.BadAnswer(f"{self.host} names a next page on another host, {there[:200]!r}")
+        return there.removeprefix(origin)
+
+
+def _named(repository: str, reference: str) -> str:
+    return f"{repository}{'@' if ':' in reference else ':'}{quote(reference, safe=':')}"
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value or () if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
+    """How many bytes of the answer come before those asked for."""
+    if answer.status_code == 200:
+        return start  # it knows no ranges: everything comes again
+    place = answer.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0].strip()
+    if not place.isdigit() or int(place) > start:
+        raise errors.BadAnswer(f"{host} was asked for the bytes from {start} on and sends others")
+    return start - int(place)
+
+
+async def _raw(answer: httpx2.Response, host: str) -> AsyncIterator[bytes]:
+    import httpx2  # noqa: PLC0415 - its import takes longer than most commands
+
+    from lading.remotes.transport import explained  # noqa: PLC0415 - likewise
+
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    except httpx2.RemoteProtocolError as error:
+        raise errors.Unreachable(f"the connection to {host} broke in the middle: {error}") from None
+    except (httpx2.HTTPError, OSError) as error:
+        raise explained(error, host) from None
