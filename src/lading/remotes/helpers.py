@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import selectors
+import subprocess
+import time
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 from lading.errors import CredentialsError
 
@@ -68,15 +72,14 @@ def _answer(name: str, said: bytes) -> dict[str, Any]:
 async def _run(name: str, action: str, given: bytes, limit: float) -> tuple[int, bytes]:
     if not _NAME.fullmatch(name):
         raise CredentialsError(f"{name!r} is no name of a credential helper")
-    program = f"docker-credential-{name}"
+    return await asyncio.to_thread(_talk, f"docker-credential-{name}", action, given, limit)
+
+
+def _talk(program: str, action: str, given: bytes, limit: float) -> tuple[int, bytes]:
+    """Exit status and output. Pipes are read by hand: a child of the helper's may hold them open for ever."""
     try:
-        child = await asyncio.create_subprocess_exec(
-            program,
-            action,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=False,
+        child = subprocess.Popen(
+            [program, action], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
     except FileNotFoundError:
         raise CredentialsError(
@@ -85,30 +88,35 @@ async def _run(name: str, action: str, given: bytes, limit: float) -> tuple[int,
         ) from None
     except OSError as error:
         raise CredentialsError(f"cannot start {program}: {error.strerror}") from None
-    try:
-        async with asyncio.timeout(limit):
-            said = await _talk(child, given)
-            return await child.wait(), said
-    except TimeoutError:
-        raise CredentialsError(f"{program} did not answer within {limit:g} seconds") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-        # a grandchild may hold the pipe open: what we have of it is closed, whoever else has it
-        child._transport.close()  # type: ignore[attr-defined]
-
-
-async def _talk(child: asyncio.subprocess.Process, given: bytes) -> bytes:
     assert child.stdin is not None
     assert child.stdout is not None
-    with suppress(BrokenPipeError, ConnectionResetError):  # it may know enough without reading
-        child.stdin.write(given)
-        await child.stdin.drain()
-        child.stdin.close()
+    deadline = time.monotonic() + limit
+    try:
+        with suppress(BrokenPipeError):  # it may know enough without reading
+            child.stdin.write(given)  # shorter than a pipe holds, so this never waits
+            child.stdin.close()
+        said = _read(child.stdout, program, deadline)
+        return child.wait(max(0.0, deadline - time.monotonic())), said
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise CredentialsError(f"{program} did not answer within {limit:g} seconds") from None
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+
+
+def _read(pipe: IO[bytes], program: str, deadline: float) -> bytes:
     said = bytearray()
-    while chunk := await child.stdout.read(64 << 10):
-        said += chunk
-        if len(said) > MAX_ANSWER:
-            raise CredentialsError("a credential helper answers without end")
-    return bytes(said)
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            chunk = os.read(pipe.fileno(), 64 << 10)
+            if not chunk:
+                return bytes(said)
+            said += chunk
+            if len(said) > MAX_ANSWER:
+                raise CredentialsError(f"{program} answers without end")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from lading import errors
 from lading.oci import mediatypes
@@ -15,6 +15,7 @@ from lading.oci.manifest import Descriptor, Manifest, parse
 from lading.remotes import answers, uploads
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.session import Session
+from lading.remotes.transport import joined
 from lading.remotes.verify import Verifier
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class HttpRegistry:
 
     def _next(self, answer: httpx2.Response) -> str:
         link = answer.links.get("next", {}).get("url", "")
-        there = urljoin(str(answer.url), link) if link else ""
+        there = joined(str(answer.url), link) if link else ""
         origin = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
         if there and not there.startswith(f"{origin}/"):
             raise errors.BadAnswer(f"{self.host} names a next page on another host, {there[:200]!r}")

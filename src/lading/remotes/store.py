@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,11 @@ class Store(Layout):
 
     def key(self, repository: str, reference: str) -> str:
         return f"{repository}:{reference}"
+
+    async def tags(self, repository: str) -> AsyncGenerator[str]:
+        for reference, _ in self.images():
+            if reference.tag and reference.name == repository:
+                yield reference.tag
 
     @staticmethod
     def named(reference: Reference) -> str:

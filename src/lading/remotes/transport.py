@@ -105,7 +105,7 @@ class Transport:
         self._clients.clear()
 
     def _redirected(self, url: str, target: str) -> str:
-        there = urljoin(url, target)
+        there = joined(url, target)
         parts = urlsplit(there)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise BadAnswer(f"{self.host} redirects to {target[:200]!r}, which is no http or https address")
@@ -163,6 +163,14 @@ class Transport:
                 headers={"user-agent": f"lading/{__version__}", "accept-encoding": "identity"},
             )
         return self._clients[scheme, place]
+
+
+def joined(url: str, target: str) -> str:
+    """The address that ``target``, which a server named, has beside ``url``."""
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise BadAnswer(f"{_origin(url)[1]} names an address that cannot be read: {target[:200]!r}") from None
 
 
 def is_loopback(address: str) -> bool:

@@ -11,11 +11,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from lading import errors
 from lading.oci.manifest import Descriptor
 from lading.remotes.base import Source
+from lading.remotes.transport import joined
 
 if TYPE_CHECKING:
     import httpx2
@@ -142,7 +143,7 @@ class Upload:
         location = answer.headers.get("location", "")
         if not location and not otherwise:
             raise errors.BadAnswer(f"{self._session.host} begins an upload and does not say where it goes on")
-        return urljoin(str(answer.url), location) if location else otherwise
+        return joined(str(answer.url), location) if location else otherwise
 
 
 async def _whole(source: Source, size: int) -> bytes:

@@ -1,0 +1,263 @@
+"""The client's commands as a user types them, against Lading and registry:2."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import images
+from tests.support.access import certificates, write_htpasswd
+from tests.support.client import User
+from tests.support.http import Client
+from tests.support.lading import Lading
+from tests.support.peer import Peer
+from tests.support.server import RegistryServer
+
+PASSWORD = "wonder land?ü"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
+    with Lading(tmp_path_factory.mktemp("registry")) as server:
+        yield server
+
+
+@pytest.fixture(params=["lading", pytest.param("registry:2", marks=pytest.mark.peer)], scope="module")
+def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """TLS by an authority nobody knows, and passwords."""
+    folder = tmp_path_factory.mktemp("secure")
+    made = certificates(folder / "tls")
+    accounts = write_htpasswd(folder / "htpasswd", {"alice": PASSWORD})
+    settings = {
+        "auth": {"htpasswd": {"realm": "tests", "path": str(accounts)}},
+        "http": {"tls": {"certificate": str(made.certificate), "key": str(made.key)}},
+    }
+    kind = Lading if request.param == "lading" else Peer
+    with kind(folder / "server", settings, ca=made.ca) as server:
+        yield server
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    return User(tmp_path / "home")
+
+
+@pytest.fixture
+def name(registry: Lading, request: pytest.FixtureRequest) -> str:
+    return f"{registry.host}/{re.sub('[^a-z0-9]+', '-', request.node.name).strip('-')}"
+
+
+def trust(user: User, server: RegistryServer) -> None:
+    """As docker is told of an authority."""
+    folder = user.home / ".docker" / "certs.d" / server.host
+    folder.mkdir(parents=True)
+    assert server.ca
+    shutil.copy(server.ca, folder / "ca.crt")
+
+
+def blobs(user: User) -> int:
+    return len(list((user.store / "blobs").rglob("*")))
+
+
+def test_an_image_goes_out_comes_in_and_is_removed(user: User, name: str, tmp_path: Path) -> None:
+    image = images.image(name, (3000, 2_000_000), docker=True)
+    layout = images.write_layout(tmp_path / "layout", {"x": image})
+    assert user("push", layout, f"{name}:v1") == f"v1: digest: {image.digest} size: {image.manifest.size}\n"
+    assert user("pull", f"{name}:v1").splitlines() == [f"Digest: {image.digest}", f"{name}:v1"]
+    listed = user("images").splitlines()
+    assert listed[0].split() == ["REPOSITORY", "TAG", "ID", "CREATED", "SIZE"]
+    assert listed[1].split()[:3] == [name, "v1", image.config.digest[7:19]]
+    assert user("images", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}}") == f"{name}:v1 {image.digest}\n"
+    assert json.loads(user("images", "--json"))[0]["Size"] == "2.01MB"
+    assert user("images", "-q", "--no-trunc") == f"{image.config.digest}\n"
+    user("tag", f"{name}:v1", f"{name}:v2")
+    user("tag", f"{name}:v1", f"{name}-more:v3")
+    assert user("push", "--all-tags", "--quiet", name).splitlines() == [f"{name}:v1", f"{name}:v2"]
+    assert user("push", f"{name}-more:v3").startswith("v3: digest:")
+    assert user("tags", name).split() == ["v1", "v2"]
+    user("rmi", f"{name}:v1", f"{name}:v2")
+    assert blobs(user) > 3
+    user("rmi", image.config.digest[7:19])
+    assert user("images", "-q") == ""
+    assert blobs(user) == 1
+    assert "no image" in user("rmi", f"{name}:v1", status=3)
+
+
+def test_many_platforms(user: User, name: str, tmp_path: Path) -> None:
+    platforms = ("linux/amd64", "linux/arm64/v8", "linux/riscv64")
+    index = images.index(name, platforms)
+    user("push", images.write_layout(tmp_path / "in", {"x": index}), name)
+    assert index.images[2].digest in user("pull", "--platform", "linux/riscv64", name)
+    said = user("pull", "--platform", "linux/s390x", name, status=3)
+    assert "there is linux/amd64, linux/arm64/v8, linux/riscv64" in said
+    user("pull", "--all-platforms", "--output", tmp_path / "out", name)
+    assert json.loads((tmp_path / "out" / "index.json").read_text())["manifests"][0]["digest"] == index.digest
+    found = json.loads(user("inspect", "--platform", "linux/arm64", name))
+    assert found["Digest"] == index.digest
+    assert found["ImageDigest"] == index.images[1].digest
+    assert found["Platforms"] == list(platforms)
+    assert found["Labels"] == {"seed": f"{name}/linux/arm64/v8"}
+    assert user("inspect", "--format", "{{.Os}} {{json .Platforms}}", name) == f"linux {json.dumps(platforms)}\n"
+    assert user("manifest", name).encode() == index.manifest.data
+    assert user("manifest", "--digest", "--platform", "arm64", name) == f"{index.images[1].digest}\n"
+    assert user("inspect", "--config", "--platform", "arm64", name).encode() == index.images[1].config.data
+
+
+def test_every_tag_of_a_repository_is_copied_by_mounting(
+    user: User, registry: Lading, name: str, tmp_path: Path
+) -> None:
+    image = images.image(name, (300_000,))
+    signature = images.artifact(name, image.manifest.descriptor())
+    with Client(registry) as client:
+        for tag in ("v1.0", "v1.1", "v2.0", "latest"):
+            client.push(name.partition("/")[2], image if tag == "v1.0" else images.image(tag), tag)
+        client.push(name.partition("/")[2], signature)
+    said = user("copy", "--referrers", "--tags", "v1.*", name, f"{name}-copy")
+    assert "2 of 2 tags copied" in said
+    assert "0 blobs copied (0B)" in said
+    assert user("tags", f"{name}-copy").split() == ["v1.0", "v1.1"]
+    with Client(registry) as client:
+        listed = client.get(f"/v2/{name.partition('/')[2]}-copy/referrers/{image.digest}").json()["manifests"]
+        assert [one["digest"] for one in listed] == [signature.digest]
+    assert "2 of 4 tags copied, 2 were there" in user("copy", "--all-tags", name, f"{name}-copy")
+    assert user("tags", "--like", "v1.*", f"{name}-copy").split() == ["v1.0", "v1.1"]
+    assert f"{name.partition('/')[2]}-copy\n" in user("repos", registry.host)
+    assert user("copy", f"{name}:v1.0", f"oci:{tmp_path}/folder:here", "--quiet") == f"{image.digest}\n"
+    assert user("copy", f"oci:{tmp_path}/folder:here", f"archive:{tmp_path}/a.tar:x/y:1", "-q") == f"{image.digest}\n"
+    assert user("inspect", f"archive:{tmp_path}/a.tar", "--format", "{{.Digest}}") == f"{image.digest}\n"
+    assert "no tag like" in user("copy", "--tags", "x*", name, f"{name}-copy", status=3)
+
+
+def test_what_docker_save_wrote_is_pushed_compressed(user: User, name: str, tmp_path: Path) -> None:
+    image = images.image(name, (3000, 300_000), docker=True)
+    saved = images.write_docker_archive(tmp_path / "saved.tar", image, ["local/app:1"])
+    user("push", saved, f"{name}:1")
+    found = json.loads(user("inspect", f"{name}:1"))
+    assert user("inspect", "--config", f"{name}:1").encode() == image.config.data
+    assert all(layer["MediaType"].endswith("tar.gzip") for layer in found["Layers"])
+    user("pull", f"{name}:1", "-o", tmp_path / "back.tar")
+    with tarfile.open(tmp_path / "back.tar") as tar:
+        [listed] = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert listed["RepoTags"] == [f"{name}:1"]
+    assert len(listed["Layers"]) == 2
+
+
+def test_what_differs(user: User, name: str, tmp_path: Path) -> None:
+    for tag in ("one", "two"):
+        user("push", images.write_layout(tmp_path / tag, {"x": images.image(tag)}), f"{name}:{tag}")
+    assert user("diff", f"{name}:one", f"{name}:one").startswith("The same image")
+    said = user("diff", f"{name}:one", f"{name}:two")
+    assert '- config.Labels.seed: "one"' in said
+    assert '+ config.Labels.seed: "two"' in said
+    user("diff", "--exit-code", f"{name}:one", f"{name}:two", status=1)
+
+
+def test_deleting(user: User, name: str, tmp_path: Path) -> None:
+    image = images.image(name)
+    layout = images.write_layout(tmp_path / "in", {"x": image})
+    for tag in ("a", "b", "c"):
+        user("push", layout, f"{name}:{tag}")
+    user("delete", f"{name}:a")
+    assert user("tags", name).split() == ["b", "c"]
+    assert "never guessed" in user("delete", name, status=1)
+    assert "Aborted" in user("delete", "--manifest", f"{name}:b", status=1)
+    user("delete", "--yes", "--manifest", f"{name}:b")
+    assert user("tags", name) == ""
+
+
+def test_searching(user: User, registry: Lading, name: str, tmp_path: Path) -> None:
+    user("push", images.write_layout(tmp_path / "in", {"x": images.image(name)}), name)
+    registry.run("describe", "--stars=5", "--description=A thing", name.partition("/")[2])
+    found = user("search", "--format", "{{.Name}}|{{.Description}}|{{.StarCount}}", f"{registry.host}/test-searching")
+    assert found == "test-searching|A thing|5\n"
+    assert user("search", "-f", "stars=6", "--format", "{{.Name}}", f"{registry.host}/test-searching") == ""
+    assert "is not known" in user("search", "-f", "x=1", f"{registry.host}/x", status=1)
+
+
+def test_errors_say_what_to_do(user: User, name: str, tmp_path: Path) -> None:
+    user("push", images.write_layout(tmp_path / "in", {"x": images.image("x")}), f"{name}:1.24.1")
+    said = user("pull", f"{name}:1.24.10", status=3)
+    assert said.endswith("there is 1.24.1\n")
+    assert "no image" in user("push", f"{name}:nothing", status=3)
+    assert "cannot reach" in user("pull", "127.0.0.1:1/x", status=5)
+    assert "lower-case: library/foo" in user("pull", "Foo", status=1)
+    assert "no file or folder" in user("push", tmp_path / "nothing", name, status=1)
+    assert "no OCI image layout" in user("push", tmp_path, name, status=1)
+    assert "exclude each other" in user("pull", "-a", "--platform", "x", name, status=2)
+    assert "no field 'Nme'" in user("inspect", "--format", "{{.Nme}}", f"{name}:1.24.1", status=1)
+
+
+def test_a_login_to_a_registry_whose_certificate_must_be_trusted_first(
+    user: User, secure: RegistryServer, tmp_path: Path
+) -> None:
+    image = images.image("secure")
+    layout = images.write_layout(tmp_path / "in", {"x": image})
+    name = f"{secure.host}/secure/{tmp_path.name}"
+    said = user("login", "-u", "alice", "--password-stdin", secure.host, stdin=PASSWORD, status=5)
+    assert f"/etc/docker/certs.d/{secure.host}/ca.crt" in said
+    trust(user, secure)
+    assert f"lading login {secure.host}" in user("push", layout, name, status=4)
+    config = user.home / ".docker" / "config.json"
+    assert "wrong" not in user("login", "-u", "alice", "--password-stdin", secure.host, stdin="wrong", status=4)
+    assert not config.exists()
+    assert user("login", "-u", "alice", "--password-stdin", secure.host, stdin=f"{PASSWORD}\n") == "Login Succeeded\n"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert user("push", layout, name)
+    assert user("pull", name).splitlines()[0] == f"Digest: {image.digest}"
+    assert "Removed" in user("logout", f"https://{secure.host}/v2/")
+    assert "Not logged in" in user("logout", secure.host)
+    assert "lading login" in user("pull", name, status=4)
+
+
+def test_a_certificate_in_ssl_cert_file_and_not_looking_at_all(user: User, secure: RegistryServer) -> None:
+    user.environment["SSL_CERT_FILE"] = str(secure.ca)
+    assert "lading login" in user("tags", f"{secure.host}/x", status=4)
+    user.environment["SSL_CERT_FILE"] = os.devnull
+    assert "is not trusted" in user("tags", f"{secure.host}/x", status=5)
+    assert "lading login" in user("tags", "--insecure", f"{secure.host}/x", status=4)
+
+
+def test_a_password_is_asked_for_or_warned_about(user: User, secure: RegistryServer) -> None:
+    trust(user, secure)
+    done = user.run("login", "-u", "alice", "-p", PASSWORD, secure.host)  # as a program, with its real streams
+    assert "use --password-stdin" in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    assert done.returncode == 0
+    prompted = user.run("login", secure.host, stdin=f"alice\n{PASSWORD}\n")
+    assert prompted.stdout.endswith("Login Succeeded\n"), prompted.stderr
+    assert "needs --username" in user("login", "--password-stdin", secure.host, stdin="x", status=2)
+
+
+def test_a_broken_config_is_told_before_a_password_travels(user: User, registry: Lading) -> None:
+    folder = user.home / ".docker"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"auths": ')
+    said = user("login", "-u", "a", "--password-stdin", registry.host, stdin="b", status=1)
+    assert "is not JSON (line 1" in said
+    assert (folder / "config.json").read_text() == '{"auths": '
+
+
+def test_completion(user: User) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_LADING_COMPLETE" in user("completion", shell)
+    asked = {"_LADING_COMPLETE": "bash_complete", "COMP_WORDS": "lading pu", "COMP_CWORD": "1"}
+    assert {"plain,pull", "plain,push"} == set(User(user.home, **asked).run().stdout.split())
+
+
+@pytest.mark.parametrize("words", [["--version"], ["tags", "--help"], ["images", "-q"], ["pull", "--help"]])
+def test_a_command_starts_without_what_it_does_not_need(user: User, words: list[str]) -> None:
+    """What makes a start slow is imports; their number does not depend on how busy a machine is."""
+    user.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    done = user.run(*words)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "click" in imported
+    assert not imported & {"httpx2", "rich", "uvicorn", "sqlalchemy", "pydantic", "cryptography", "lading.registry"}
+    assert len(imported) < 400

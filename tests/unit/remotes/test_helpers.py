@@ -1,0 +1,109 @@
+"""Credential helpers: real programs that answer, refuse, babble and hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lading.errors import CredentialsError
+from lading.remotes import helpers
+from lading.remotes.credentials import Credential, Keyring
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a program on the path: ``install("name", "shell commands")``."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def make(name: str, commands: str) -> None:
+        file = folder / f"docker-credential-{name}"
+        file.write_text(f"#!/bin/sh\n{commands}\n")
+        file.chmod(0o755)
+
+    return make
+
+
+KEEPS = r"""
+store="$(dirname "$0")/store"
+case $1 in
+    get) key=$(cat); if [ -f "$store" ]; then cat "$store"; else echo "credentials not found in native keychain"; exit 1; fi;;
+    store) cat > "$store";;
+    erase) cat > /dev/null; rm "$store";;
+esac
+"""
+
+
+async def test_a_helper_keeps_gives_and_forgets(install) -> None:
+    install("keeps", KEEPS)
+    assert await helpers.get("keeps", "r.lab") is None
+    await helpers.store("keeps", "r.lab", "alice", "secret")
+    assert await helpers.get("keeps", "r.lab") == ("alice", "secret")
+    assert await helpers.erase("keeps", "r.lab")
+    assert await helpers.get("keeps", "r.lab") is None
+
+
+async def test_a_helper_of_its_own_goes_before_the_one_for_all(install, tmp_path: Path) -> None:
+    for name in ("all", "one"):
+        install(name, f"""echo '{{"Username": "{name}", "Secret": "s"}}'""")
+    install("token", """echo '{"Username": "<token>", "Secret": "refresh"}'""")
+    config = {"credsStore": "all", "credHelpers": {"one.lab": "one", "token.lab": "token"}}
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text(json.dumps(config))
+    keyring = Keyring({"HOME": str(tmp_path)})
+    assert await keyring.find("one.lab") == Credential("one", "s")
+    assert await keyring.find("any.lab") == Credential("all", "s")
+    assert await keyring.find("token.lab") == Credential(identity_token="refresh")
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        ("echo garbage", "no JSON object"),
+        ("echo '[]'", "no JSON object"),
+        ("echo '{}'", "without Username and Secret"),
+        ("""echo '{"Username": 1, "Secret": "s"}'""", "without Username and Secret"),
+        ("echo locked; exit 1", "failed: locked"),
+        ("exit 3", "failed: it says nothing"),
+        ("yes", "without end"),
+        ("head -c 100000 /dev/zero; exit 0", "no JSON object"),
+    ],
+)
+async def test_a_helper_that_does_not_work(install, commands: str, said: str) -> None:
+    install("odd", commands)
+    with pytest.raises(CredentialsError, match=said):
+        await helpers.get("odd", "r.lab")
+
+
+@pytest.mark.parametrize("commands", ["sleep 60", "sleep 60 & echo", "trap '' TERM; exec sleep 60"])
+async def test_a_helper_that_hangs_is_ended(install, commands: str) -> None:
+    install("hangs", commands)
+    before = time.monotonic()
+    with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
+        await helpers.get("hangs", "r.lab", limit=0.3)
+    assert time.monotonic() - before < 5
+
+
+async def test_a_helper_that_is_not_there_is_named() -> None:
+    with pytest.raises(CredentialsError, match="docker-credential-nowhere, which is not installed"):
+        await helpers.get("nowhere", "r.lab")
+
+
+@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "", "-x"])
+async def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(CredentialsError, match="no name of a credential helper"):
+        await helpers.get(name, "r.lab")
+
+
+async def test_what_fails_does_not_show_the_secret(install) -> None:
+    install("echoes", "cat; exit 1")
+    with pytest.raises(CredentialsError) as found:
+        await helpers.store("echoes", "r.lab", "alice", "sesame-open")
+    assert "sesame-open" not in found.value.message

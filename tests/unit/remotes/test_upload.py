@@ -1,0 +1,180 @@
+"""Blobs on their way out: broken lines, uploads that are lost, mounts that are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lading import errors
+from lading.oci.digest import Digest
+from lading.oci.manifest import Descriptor
+from lading.remotes.verify import verified
+from tests.support.scripted import Answer, Asked, Scripted
+from tests.unit.remotes.far import BLOB, DATA, HURRIED, of, registry
+
+pytestmark = pytest.mark.anyio
+
+
+class Uploads:
+    """As much of a registry as takes one upload at a time; ``breaks`` says after how many bytes PATCHes are cut."""
+
+    def __init__(self, *breaks: int, status_of_patch: int = 202, forgets: bool = False) -> None:
+        self.breaks = list(breaks)
+        self.status_of_patch = status_of_patch
+        self.forgets = forgets
+        self.uploads: dict[str, bytearray] = {}
+        self.stored: dict[str, bytes] = {}
+        self.sent = 0
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path == "/v2/":
+            return Answer()
+        name = asked.path.rpartition("/")[2]
+        if asked.method == "POST":
+            name = f"u{len(self.uploads)}"
+            self.uploads[name] = bytearray()
+            return Answer(202, b"", {"location": f"/v2/a/blobs/uploads/{name}?_state={name}"})
+        if name not in self.uploads:
+            return Answer(404)
+        assert asked.query["_state"] == [name]
+        return getattr(self, asked.method.lower())(name, asked)
+
+    def get(self, name: str, asked: Asked) -> Answer:
+        if self.forgets:
+            del self.uploads[name]
+            return Answer(404)
+        return Answer(204, b"", {"range": f"0-{max(0, len(self.uploads[name]) - 1)}", **self.location(name)})
+
+    def patch(self, name: str, asked: Asked) -> Answer:
+        place = int(asked.headers.get("content-range", "0-").partition("-")[0])
+        assert place == len(self.uploads[name])
+        cut = self.breaks.pop(0) if self.breaks else None
+        body = asked.read(cut)
+        self.sent += len(body)
+        self.uploads[name] += body
+        if cut is not None:
+            return Answer(self.status_of_patch, None if self.status_of_patch == 202 else b"")
+        return Answer(202, b"", {"range": f"0-{len(self.uploads[name]) - 1}", **self.location(name)})
+
+    def put(self, name: str, asked: Asked) -> Answer:
+        self.uploads[name] += asked.read()
+        [digest] = asked.query["digest"]
+        if digest != "sha256:" + hashlib.sha256(self.uploads[name]).hexdigest():
+            return Answer(400, b'{"errors": [{"code": "DIGEST_INVALID", "message": "no"}]}')
+        self.stored[digest] = bytes(self.uploads[name])
+        return Answer(201)
+
+    def delete(self, name: str, asked: Asked) -> Answer:
+        del self.uploads[name]
+        return Answer(204)
+
+    def location(self, name: str) -> dict[str, str]:
+        return {"location": f"/v2/a/blobs/uploads/{name}?_state={name}"}
+
+
+@pytest.mark.parametrize("data", [b"", b"x", DATA], ids=["empty", "small", "large"])
+async def test_a_blob_arrives(data: bytes) -> None:
+    blob = Descriptor(digest=Digest.of(data), size=len(data))
+    there = Uploads()
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            await client.put_blob("a", blob, of(data))
+    assert there.stored == {blob.digest: data}
+
+
+@pytest.mark.parametrize("breaks", [(100_000,), (1_500_000, 700_000), (2_999_999,), (2, 2, 2, 2, 2, 2)])
+async def test_a_broken_upload_goes_on_where_it_was(breaks: tuple[int, ...]) -> None:
+    there = Uploads(*breaks)
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            await client.put_blob("a", BLOB, of(DATA))
+        assert len(far_side.paths("POST")) == 1
+    assert there.stored == {BLOB.digest: DATA}
+    assert there.sent == len(DATA), "no byte was sent twice"
+
+
+async def test_a_server_in_trouble_is_asked_how_far_it_got() -> None:
+    there = Uploads(1_000_000, status_of_patch=503)
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            await client.put_blob("a", BLOB, of(DATA))
+    assert there.stored == {BLOB.digest: DATA}
+
+
+@pytest.mark.parametrize("breaks", [(0,), (1,), (1_000_000,)])
+async def test_an_upload_that_is_lost_begins_anew(breaks: tuple[int, ...]) -> None:
+    there = Uploads(*breaks, forgets=True)
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            await client.put_blob("a", BLOB, of(DATA))
+        assert len(far_side.paths("POST")) == 2
+    assert there.stored == {BLOB.digest: DATA}
+
+
+async def test_an_upload_that_gets_nowhere_is_given_up() -> None:
+    with Scripted(Uploads(*[0] * 100)) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(errors.Unreachable):
+                await client.put_blob("a", BLOB, of(DATA))
+        assert len(far_side.paths("PATCH")) == HURRIED.attempts
+
+
+async def test_a_source_that_lies_ends_the_upload() -> None:
+    there = Uploads()
+
+    @asynccontextmanager
+    async def lying(start: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with of(DATA[:-1] + b"?")(start) as chunks:
+            yield verified(chunks, BLOB, "the source")
+
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(errors.DigestInvalid, match="the source"):
+                await client.put_blob("a", BLOB, lying)
+        assert not far_side.paths("PUT")
+    assert not there.stored
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(202), errors.BadAnswer),
+        (Answer(202, b"", {"location": "http://[x/"}), errors.BadAnswer),
+        (Answer(403), errors.Denied),
+        (Answer(405), errors.Unsupported),
+        (Answer(413), errors.Invalid),
+        (Answer(404), errors.Missing),
+    ],
+    ids=["no-location", "bad-location", "403", "405", "413", "404"],
+)
+async def test_a_registry_that_takes_no_upload(answer: Answer, error: type[Exception]) -> None:
+    with Scripted(lambda asked: Answer() if asked.path == "/v2/" else answer) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(error):
+                await client.put_blob("a", BLOB, of(DATA))
+
+
+async def test_a_mount_moves_no_byte() -> None:
+    with Scripted(lambda asked: Answer(201 if asked.method == "POST" else 200)) as far_side:
+        async with registry(far_side) as client:
+            assert await client.mount("a", BLOB, "b/c")
+        [post] = [one for one in far_side.asked if one.method == "POST"]
+        assert post.query == {"mount": [BLOB.digest], "from": ["b/c"]}
+
+
+async def test_an_upload_that_came_instead_of_a_mount_is_given_up() -> None:
+    there = Uploads()
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            assert not await client.mount("a", BLOB, "b")
+    assert not there.uploads
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 400])
+async def test_a_mount_that_is_refused_is_no_error(status: int) -> None:
+    with Scripted(lambda asked: Answer(status if asked.method == "POST" else 200)) as far_side:
+        async with registry(far_side) as client:
+            assert not await client.mount("a", BLOB, "b")
