@@ -38,11 +38,14 @@ check: ## Check format, lint, types, the import ladder, generated pages and the 
 	$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m lading.config.document | diff -u docs/reference/configuration.md - \
 		|| { echo 'docs/reference/configuration.md is not what the model says: make docs'; exit 1; }
+	@$(BIN)/python -m lading.cli.document | diff -u docs/reference/cli.md - \
+		|| { echo 'docs/reference/cli.md is not what the commands say: make docs'; exit 1; }
 	$(BIN)/python -m pytest --quiet --no-header tests/unit/test_repository.py
 
 docs: ## Write the generated pages anew
 	@$(BOOTSTRAP) --dev
 	$(BIN)/python -m lading.config.document > docs/reference/configuration.md
+	$(BIN)/python -m lading.cli.document > docs/reference/cli.md
 
 format: ## Format the code and mend what ruff can mend
 	@$(BOOTSTRAP) --dev

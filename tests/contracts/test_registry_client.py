@@ -40,7 +40,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Regi
     class Started(dict[str, RegistryServer]):
         def __missing__(self, kind: str) -> RegistryServer:
             make = Lading if kind == "lading" else Peer
-            started[kind] = self[kind] = make(tmp_path_factory.mktemp("server")).start()  # type: ignore[operator]
+            started[kind] = self[kind] = make(tmp_path_factory.mktemp("server")).start()
             return self[kind]
 
     yield Started()

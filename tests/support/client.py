@@ -49,7 +49,7 @@ class User:
                 main(arguments)
             except SystemExit as end:
                 ended = int(end.code or 0)
-        printed, told = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+        printed, told = (stream.buffer.getvalue().decode() for stream in (out, err))
         assert ended == status, f"lading {' '.join(arguments)}: {ended}\n{printed}{told}"
         return told if status else printed
 

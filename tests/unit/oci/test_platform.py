@@ -12,8 +12,8 @@ from lading.oci.platform import choose, parse, written
 def offered(*platforms: str) -> list[Descriptor]:
     found = []
     for text in platforms:
-        words = dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
-        found.append(Descriptor(digest=text, platform=Platform(**words)))
+        os, architecture, variant = (*text.split("/"), "")[:3]
+        found.append(Descriptor(digest=text, platform=Platform(architecture, os, variant)))
     return found
 
 

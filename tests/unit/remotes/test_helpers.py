@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from lading.remotes.credentials import Credential, Keyring
 
 pytestmark = pytest.mark.anyio
 
+Install = Callable[[str, str], None]
+
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a program on the path: ``install("name", "shell commands")``."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -41,7 +44,7 @@ esac
 """
 
 
-async def test_a_helper_keeps_gives_and_forgets(install) -> None:
+async def test_a_helper_keeps_gives_and_forgets(install: Install) -> None:
     install("keeps", KEEPS)
     assert await helpers.get("keeps", "r.lab") is None
     await helpers.store("keeps", "r.lab", "alice", "secret")
@@ -50,7 +53,7 @@ async def test_a_helper_keeps_gives_and_forgets(install) -> None:
     assert await helpers.get("keeps", "r.lab") is None
 
 
-async def test_a_helper_of_its_own_goes_before_the_one_for_all(install, tmp_path: Path) -> None:
+async def test_a_helper_of_its_own_goes_before_the_one_for_all(install: Install, tmp_path: Path) -> None:
     for name in ("all", "one"):
         install(name, f"""echo '{{"Username": "{name}", "Secret": "s"}}'""")
     install("token", """echo '{"Username": "<token>", "Secret": "refresh"}'""")
@@ -76,14 +79,14 @@ async def test_a_helper_of_its_own_goes_before_the_one_for_all(install, tmp_path
         ("head -c 100000 /dev/zero; exit 0", "no JSON object"),
     ],
 )
-async def test_a_helper_that_does_not_work(install, commands: str, said: str) -> None:
+async def test_a_helper_that_does_not_work(install: Install, commands: str, said: str) -> None:
     install("odd", commands)
     with pytest.raises(CredentialsError, match=said):
         await helpers.get("odd", "r.lab")
 
 
 @pytest.mark.parametrize("commands", ["sleep 60", "sleep 60 & echo", "trap '' TERM; exec sleep 60"])
-async def test_a_helper_that_hangs_is_ended(install, commands: str) -> None:
+async def test_a_helper_that_hangs_is_ended(install: Install, commands: str) -> None:
     install("hangs", commands)
     before = time.monotonic()
     with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
@@ -102,7 +105,7 @@ async def test_a_name_that_is_a_path_is_refused(name: str) -> None:
         await helpers.get(name, "r.lab")
 
 
-async def test_what_fails_does_not_show_the_secret(install) -> None:
+async def test_what_fails_does_not_show_the_secret(install: Install) -> None:
     install("echoes", "cat; exit 1")
     with pytest.raises(CredentialsError) as found:
         await helpers.store("echoes", "r.lab", "alice", "sesame-open")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -55,7 +55,7 @@ class Guarded:
 
 
 @pytest.fixture
-def guarded():
+def guarded() -> Iterator[Guarded]:
     there = Guarded()
     with Scripted(there) as far_side:
         there.far_side = far_side
