@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ ACCEPT = f"{mediatypes.OCI_INDEX}, {mediatypes.OCI_MANIFEST}, {mediatypes.DOCKER
 _PAGE = 1000
 _MAX_LIST = 32 << 20
 _MAX_PAGES = 100_000
+_PIECE = 1 << 20
 
 
 def pull(repository: str) -> tuple[str, ...]:
@@ -241,15 +242,26 @@ def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
     return start - int(place)
 
 
-async def _raw(answer: httpx2.Response, host: str) -> AsyncIterator[bytes]:
+async def _raw(answer: httpx2.Response, host: str) -> AsyncGenerator[bytes]:
+    """The body in large pieces: each is hashed and written in a thread, and the way there has its price."""
     import httpx2  # noqa: PLC0415 - its import takes longer than most commands
 
     from lading.remotes.transport import explained  # noqa: PLC0415 - likewise
 
+    pieces: list[bytes] = []
+    held = 0
     try:
         async for chunk in answer.aiter_raw():
-            yield chunk
-    except httpx2.RemoteProtocolError as error:
-        raise errors.Unreachable(f"the connection to {host} broke in the middle: {error}") from None
+            pieces.append(chunk)
+            held += len(chunk)
+            if held >= _PIECE:
+                yield b"".join(pieces)
+                pieces, held = [], 0
     except (httpx2.HTTPError, OSError) as error:
+        if pieces:
+            yield b"".join(pieces)  # what came before the break need not come again
+        if isinstance(error, httpx2.RemoteProtocolError):
+            raise errors.Unreachable(f"the connection to {host} broke in the middle: {error}") from None
         raise explained(error, host) from None
+    if pieces:
+        yield b"".join(pieces)
