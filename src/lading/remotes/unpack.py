@@ -103,6 +103,8 @@ def _gunzip(path: Path, target: Path) -> Path:
 def _images(raw: bytes, path: Path) -> list[dict[str, Any]]:
     try:
         listed = json.loads(raw)
+        if not isinstance(listed, list):
+            raise TypeError
         for one in listed:
             if not isinstance(one["Config"], str) or not all(isinstance(layer, str) for layer in one["Layers"] or []):
                 raise TypeError
@@ -136,19 +138,14 @@ class _Saved:
             diffs = json.loads(config)["rootfs"]["diff_ids"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise LocalError(f"{self.path}: the configuration {image['Config']} is not that of an image") from None
+        if not isinstance(diffs, list) or not all(isinstance(diff, str) for diff in diffs):
+            raise LocalError(f"{self.path}: the configuration {image['Config']} does not say what its layers are")
         if len(diffs) != len(image["Layers"]):
             raise LocalError(
                 f"{self.path}: an image has {len(image['Layers'])} layers where its configuration has {len(diffs)}"
             )
-        turns = asyncio.Semaphore(_PARALLEL)
-
-        async def one(name: str, diff: str) -> dict[str, Any]:
-            async with turns:
-                if diff not in self._layers:
-                    self._layers[diff] = await asyncio.to_thread(self._layer, name, diff, layout)
-                return self._layers[diff]
-
-        layers = await asyncio.gather(*(one(name, diff) for name, diff in zip(image["Layers"], diffs, strict=True)))
+        await self._store(dict(zip(diffs, image["Layers"], strict=True)), layout)
+        layers = [self._layers[diff] for diff in diffs]
         digest = Digest.of(config)
         target = layout.path / blob_path(digest)
         with files.told(f"write {target}"):
@@ -173,26 +170,46 @@ class _Saved:
         for name in _names(image.get("RepoTags")) or [""]:
             await layout.put_manifest("", name, manifest)
 
+    async def _store(self, layers: dict[str, str], layout: Layout) -> None:
+        """Store layers, members' names by their digests, a few at a time; every thread has ended when this has."""
+        turns = asyncio.Semaphore(_PARALLEL)
+
+        async def one(name: str, diff: str) -> None:
+            async with turns:
+                self._layers[diff] = await asyncio.to_thread(self._layer, name, diff, layout)
+
+        missing = [one(name, diff) for diff, name in layers.items() if diff not in self._layers]
+        for result in await asyncio.gather(*missing, return_exceptions=True):
+            if result is not None:
+                raise result
+
     def _layer(self, name: str, diff: str, layout: Layout) -> dict[str, Any]:
         """Store a layer, compressed; its descriptor. Runs in a thread."""
         folder = layout.path / "blobs" / "sha256"
+        partial = folder / f"{files.PARTIAL}{Digest.parse(diff).hex}"
         with files.told(f"write below {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / f"{files.PARTIAL}{Digest.parse(diff).hex}"
-            with self.path.open("rb") as archive, partial.open("wb") as out:
-                member = self._find(name)
-                archive.seek(member.offset_data)
-                head = archive.read(min(4, member.size))
-                archive.seek(member.offset_data)
-                packed = head.startswith((_GZIP, _ZSTD))
-                plain, stored = _copy(archive, out, member.size, pack=not packed)
-            if not packed and f"sha256:{plain}" != diff:
-                partial.unlink()
-                raise ManifestInvalid(f"{self.path}: the layer {name} is not the one its configuration names, {diff}")
-            size = partial.stat().st_size
-            partial.rename(folder / stored)
+            try:
+                head, stored = self._write(name, diff, partial)
+                size = partial.stat().st_size
+                partial.rename(folder / stored)
+            finally:
+                partial.unlink(missing_ok=True)
         kind = _ZSTD_LAYER if head.startswith(_ZSTD) else _LAYER
         return {"mediaType": kind, "size": size, "digest": f"sha256:{stored}"}
+
+    def _write(self, name: str, diff: str, partial: Path) -> tuple[bytes, str]:
+        """Copy a layer, compressing what is not; its first bytes, and the digest (hex) of what was written."""
+        member = self._find(name)
+        with self.path.open("rb") as archive, partial.open("wb") as out:
+            archive.seek(member.offset_data)
+            head = archive.read(min(4, member.size))
+            archive.seek(member.offset_data)
+            packed = head.startswith((_GZIP, _ZSTD))
+            plain, stored = _copy(archive, out, member.size, pack=not packed)
+        if not packed and f"sha256:{plain}" != diff:
+            raise ManifestInvalid(f"{self.path}: the layer {name} is not the one its configuration names, {diff}")
+        return head, stored
 
     def _json(self, name: str) -> bytes:
         member = self._find(name)

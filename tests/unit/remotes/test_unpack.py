@@ -1,0 +1,187 @@
+"""Archives of ``docker save``, good ones and traps."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lading.errors import BlobUnknown, LadingError, LocalError, ManifestInvalid
+from lading.remotes.fetch import content
+from lading.remotes.layout import ReadableLayout
+from lading.remotes.unpack import opened
+from tests.support import images
+
+pytestmark = pytest.mark.anyio
+
+Members = Mapping[str, bytes | str]
+"""Files by name; a text is a symbolic link's target, or a hard link's when it begins with ``=``."""
+
+
+def write(path: Path, members: Members) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                member.type = tarfile.LNKTYPE if data.startswith("=") else tarfile.SYMTYPE
+                member.linkname = data.removeprefix("=")
+                tar.addfile(member)
+            else:
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def saved(image: images.Image, layers: list[str], **more: Any) -> dict[str, bytes | str]:
+    """``manifest.json`` and the configuration; the caller adds what is at the layers' paths."""
+    listing = [{"Config": "config.json", "RepoTags": ["app:1", "r.lab/app:2"], "Layers": layers, **more}]
+    return {"manifest.json": json.dumps(listing).encode(), "config.json": image.config.data}
+
+
+@pytest.fixture
+def image() -> images.Image:
+    return images.image("saved", (2000, 100_000), docker=True)
+
+
+async def plain(layout: ReadableLayout, name: str) -> list[bytes]:
+    """The image's layers, uncompressed."""
+    manifest = await layout.manifest("", name)
+    return [gzip.decompress(await content(layout, "", layer)) for layer in manifest.layers]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["tar", "tar.gz"])
+async def test_an_archive_with_links_as_old_engines_write_it(image: images.Image, tmp_path: Path, packed: bool) -> None:
+    members = {
+        **saved(image, ["a/layer.tar", "b/layer.tar"]),
+        "a/layer.tar": image.diffs[0],
+        "real/layer.tar": image.diffs[1],
+        "b/layer.tar": "../real/layer.tar",
+    }
+    path = write(tmp_path / "saved.tar", members)
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    layout = await opened(path, tmp_path / "scratch")
+    assert [name async for name in layout.tags("")] == ["docker.io/library/app:1", "r.lab/app:2"]
+    manifest = await layout.manifest("", "r.lab/app:2")
+    assert manifest.config is not None
+    assert manifest.config.digest == image.config.digest
+    assert await plain(layout, "r.lab/app:2") == list(image.diffs)
+
+
+async def test_the_same_archive_always_gives_the_same_digests(image: images.Image, tmp_path: Path) -> None:
+    path = images.write_docker_archive(tmp_path / "saved.tar", image, ["app:1"])
+    digests = set()
+    for scratch in ("one", "two"):
+        layout = await opened(path, tmp_path / scratch)
+        digests.add((await layout.manifest("", "docker.io/library/app:1")).digest)
+    assert len(digests) == 1
+
+
+async def test_layers_that_are_compressed_stay_as_they_are(image: images.Image, tmp_path: Path) -> None:
+    members = {**saved(image, ["0", "1"]), "0": image.layers[0].data, "1": image.layers[1].data}
+    layout = await opened(write(tmp_path / "saved.tar", members), tmp_path / "scratch")
+    manifest = await layout.manifest("", "r.lab/app:2")
+    assert [layer.digest for layer in manifest.layers] == [layer.digest for layer in image.layers]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"1": "/etc/passwd"}, "leads out of the archive"),
+        ({"1": "../../../etc/passwd"}, "leads out of the archive"),
+        ({"1": "=/etc/passwd"}, "leads out of the archive"),
+        ({"1": "1"}, "a link to a link"),
+        ({"1": "2", "2": "1"}, "a link to a link"),
+        ({"1": "nothing"}, "it is not in it"),
+        ({"1": b"another layer"}, "is not the one its configuration names"),
+        ({"config.json": b"{}"}, "is not that of an image"),
+        ({"config.json": b"[" * 100_000}, "is not that of an image"),
+        ({"config.json": b'{"rootfs": {"diff_ids": []}}'}, "2 layers where its configuration has 0"),
+        ({"config.json": b'{"rootfs": {"diff_ids": [7, 8]}}'}, "does not say what its layers are"),
+        ({"config.json": b'{"rootfs": {"diff_ids": ["sha256:../../x", "y"]}}'}, "is not a digest"),
+        ({"manifest.json": b"{}"}, "not what docker save writes"),
+        ({"manifest.json": b"[]"}, "has no image in it"),
+        ({"manifest.json": b'[{"Config": "../../etc/passwd", "Layers": []}]'}, "leads out of the archive"),
+        ({"manifest.json": b'[{"Config": "/etc/passwd", "Layers": null}]'}, "leads out of the archive"),
+        ({"manifest.json": b'[{"Config": "config.json", "Layers": [7]}]'}, "not what docker save writes"),
+    ],
+)
+async def test_a_trap_is_refused_and_reads_nothing_else(
+    image: images.Image, tmp_path: Path, changed: Members, said: str
+) -> None:
+    members = {**saved(image, ["0", "1"]), "0": image.diffs[0], "1": image.diffs[1], **changed}
+    path = write(tmp_path / "saved.tar", members)
+    with pytest.raises(LadingError, match=said) as found:
+        await opened(path, tmp_path / "scratch")
+    assert "root:" not in found.value.message
+    left = [one for one in (tmp_path / "scratch").rglob("*") if one.name.startswith(".partial")]
+    assert left == []
+
+
+async def test_members_that_nothing_names_are_not_looked_at(image: images.Image, tmp_path: Path) -> None:
+    members = {
+        **saved(image, ["0", "1"]),
+        "0": image.diffs[0],
+        "1": image.diffs[1],
+        "/etc/cron.d/evil": b"x",
+        "../../evil": b"x",
+        "link": "/etc/shadow",
+    }
+    layout = await opened(write(tmp_path / "saved.tar", members), tmp_path / "scratch")
+    assert await plain(layout, "r.lab/app:2") == list(image.diffs)
+    assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "no tar archive|none of images"),
+        (b"x" * 10_000, "no tar archive"),
+        (gzip.compress(bytes(200 << 20), 9), "taken for an attack"),
+        (gzip.compress(b"x" * 10_000)[:-9], "cut off or damaged"),
+        (gzip.compress(b"x" * 10_000), "no tar archive"),
+    ],
+    ids=["empty", "noise", "bomb", "cut", "gzip-of-noise"],
+)
+async def test_what_is_no_archive(tmp_path: Path, raw: bytes, said: str) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(raw)
+    with pytest.raises(LadingError, match=said):
+        await opened(path, tmp_path / "scratch")
+
+
+async def test_an_archive_that_is_cut_off(image: images.Image, tmp_path: Path) -> None:
+    whole = write(
+        tmp_path / "x.tar", {**saved(image, ["0", "1"]), "0": image.diffs[0], "1": image.diffs[1]}
+    ).read_bytes()
+    for size in range(0, len(whole) - 10_240, 7919):
+        path = tmp_path / "cut.tar"
+        path.write_bytes(whole[:size])
+        with pytest.raises((LocalError, ManifestInvalid, BlobUnknown)):
+            await opened(path, tmp_path / "scratch")
+
+
+async def test_an_oci_archive_with_lies(tmp_path: Path) -> None:
+    image = images.image("lies")
+    folder = images.write_layout(tmp_path / "in", {"x": image})
+    blobs = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    name = f"blobs/sha256/{image.digest[7:]}"
+    for change in (
+        {name: b"{}"},
+        {name: b"/etc/passwd".decode()},
+        {"index.json": json.dumps({"manifests": [{"digest": "sha256:../../../etc/passwd", "size": 3}]}).encode()},
+        {"index.json": json.dumps({"manifests": [{"digest": image.digest, "size": 1 << 60}]}).encode()},
+        {"index.json": b'{"manifests": 7}'},
+        {"index.json": b'{"manifests": [7]}'},
+    ):
+        layout = await opened(write(tmp_path / "x.tar", {**blobs, **change}), tmp_path / "scratch")
+        with pytest.raises(LadingError):
+            await layout.manifest("", "" if "index.json" in change else "x")
+    assert hashlib.sha256(image.manifest.data).hexdigest() == image.digest[7:]
