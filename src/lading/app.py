@@ -10,34 +10,51 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import bindparam, select, text
 
-from lading.access.guard import Open, guard
+from lading.access.failures import Lockout
+from lading.access.guard import Guard, Open, guard
 from lading.access.htpasswd import Htpasswd
+from lading.access.passwords import Policy
+from lading.access.sealing import Seal, read_key
+from lading.access.service import Lifetimes
 from lading.api.application import Application
 from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
 from lading.api.observer import AccessLog, RequestObserver
 from lading.api.request import Headers
 from lading.api.services import Manners, Services
+from lading.config.accounts import Accounts as AccountsSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
+from lading.control.accounts import Accounts, Settings, are_on, tend
+from lading.control.audit import Syslog
 from lading.control.health import Health
 from lading.control.notifications import Address, Notifications
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.leases import Leases
-from lading.jobs.outbox import Outbox
+from lading.jobs.outbox import Outbox, Reaction
 from lading.jobs.queue import JobQueue
 from lading.jobs.schedule import Scheduler, every
 from lading.jobs.worker import Worker
 from lading.oci.manifest import Descriptor
+from lading.registry.admission import (
+    Admission,
+    BlobArrives,
+    ManifestArrives,
+    ManifestGoes,
+    Rule,
+    UploadBegins,
+)
 from lading.registry.collect import Collect, Terms
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
@@ -64,7 +81,9 @@ class Registry:
         self._outage = configuration.database.outage.total_seconds() if is_remote(index) else 0.0
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
         self.outbox = Outbox(self.metadata, listening=bool(endpoints))
-        self.guard = guard(configuration.auth)
+        self.accounts: Accounts | None = None
+        self.guard: Guard = Open()
+        self.root = root
         process = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:8]}"
         self.queue = JobQueue(self.metadata, process)
         paths = [*(route.path for route in routes.ROUTES), "/v1/search", "/"]
@@ -94,17 +113,33 @@ class Registry:
         """The ASGI application; from now on every endpoint of notifications has its place in the outbox."""
         configuration = self.configuration
         await self.notifications.register()
+        admission = Admission()
+        if await are_on(self.metadata, configuration.accounts):
+            self.accounts = await self._open_accounts()
+            self.guard = self.accounts.gate
+            admission = Admission(rules(self.accounts))
+            self.outbox.reactions = reactions(self.accounts)
+        else:
+            self.guard = guard(configuration.auth)
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
         services = Services(
             guard=self.guard,
             pull=Pull(self.metadata, self.store, self.outbox, self._outage),
-            push=Push(self.metadata, self.store, self.outbox, push_policy(configuration)),
-            uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode()),
-            delete=Delete(self.metadata, self.outbox),
+            push=Push(self.metadata, self.store, self.outbox, push_policy(configuration), admission),
+            uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode(), admission),
+            delete=Delete(self.metadata, self.outbox, admission),
             metadata=self.metadata,
-            manners=manners(configuration, sees_all=_sees_all(self.guard)),
+            manners=manners(configuration, sees_all=_sees_all(self.guard), accounts=self.accounts is not None),
+            accounts=self.accounts,
         )
         return Application(services, _headers(configuration), self._observer(), self.health.failing)
+
+    async def _open_accounts(self) -> Accounts:
+        configuration = self.configuration
+        seal = Seal(read_key(seal_path(configuration, self.root)))
+        accounts = Accounts(self.metadata, self.outbox, seal, account_settings(configuration))
+        await accounts.open()
+        return accounts
 
     def debug(self) -> DebugApplication:
         """The ASGI application of the debug address."""
@@ -124,7 +159,10 @@ class Registry:
         await self.worker.stop()
         await self.health.stop()
         await self.outbox.flush()
-        self.guard.close()
+        if self.accounts is not None:
+            await self.accounts.close()
+        else:
+            self.guard.close()
         await self.metadata.close()
 
 
@@ -134,11 +172,28 @@ def _connections(configuration: Configuration) -> dict[str, Any]:
     return {"connections": database.connections, "wait": database.wait.total_seconds(), "prepared": prepared}
 
 
+def rules(accounts: Accounts) -> dict[type, Sequence[Rule]]:
+    """Who answers the questions that the registry asks, in this order and in the same transaction."""
+    return {
+        UploadBegins: (accounts.belonging.begins,),
+        BlobArrives: (accounts.belonging.arrives, accounts.quotas.fits),
+        ManifestArrives: (accounts.belonging.arrives, accounts.quotas.fits, accounts.quotas.reserve),
+        ManifestGoes: (accounts.quotas.release,),
+    }
+
+
+def reactions(accounts: Accounts) -> Sequence[Reaction]:
+    """What follows from an event in its own transaction."""
+    return (accounts.recorder.react,)
+
+
 JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "collect": lambda registry: _upkeep(registry, partial(registry.collect.work, terms(registry.configuration))),
     "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
     "prune-jobs": lambda registry: Kind(_history(registry).prune),
     "notify": lambda registry: registry.notifications.kind,
+    "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
+    "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
 }
 """Every kind of job; None: not done in this process."""
 
@@ -146,6 +201,9 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "collect": lambda c: every(c.collect.interval) if c.collect.enabled and not _read_only(c) else None,
     "purge-uploads": lambda c: every(_purging(c).interval) if _purging(c).enabled and not _read_only(c) else None,
     "prune-jobs": lambda c: "@hourly",
+    # also where they are not named: they may be on because they were
+    "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
+    "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
 """When a job is enqueued by itself; None: never."""
 
@@ -167,6 +225,18 @@ def _purge(registry: Registry) -> Purge:
 def _history(registry: Registry) -> History:
     jobs = registry.configuration.jobs
     return History(registry.metadata, age=jobs.history, keep=jobs.keep)
+
+
+async def _tend(registry: Registry, task: Task) -> object:
+    if not await are_on(registry.metadata, registry.configuration.accounts):
+        return None
+    seal = Seal(read_key(seal_path(registry.configuration, registry.root)))
+    return await tend(registry.metadata, seal, account_settings(registry.configuration), task)
+
+
+def _syslog(registry: Registry) -> Kind | None:
+    section = registry.configuration.accounts
+    return Kind(Syslog(registry.metadata, section.audit.syslog).work) if section and section.audit.syslog else None
 
 
 def _purging(configuration: Configuration) -> UploadPurging:
@@ -209,8 +279,9 @@ def _child_required(configuration: Configuration) -> Callable[[Descriptor], bool
     return lambda child: child.platform is not None and (child.platform.os, child.platform.architecture) in wanted
 
 
-def manners(configuration: Configuration, *, sees_all: bool) -> Manners:
+def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = False) -> Manners:
     """How the faces answer, as configured."""
+    section = configuration.accounts or AccountsSection()
     return Manners(
         prefix=configuration.http.prefix.rstrip("/"),
         external=configuration.http.host.rstrip("/"),
@@ -222,7 +293,48 @@ def manners(configuration: Configuration, *, sees_all: bool) -> Manners:
         manifest_bytes=configuration.limits.manifestsize,
         mount_anywhere=sees_all,
         search=configuration.search.enabled,
+        proxies=tuple(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else (),
     )
+
+
+def seal_path(configuration: Configuration, root: Path) -> Path:
+    """Where the key lies that seals stored secrets."""
+    section = configuration.accounts
+    return Path(section.keyfile) if section is not None and section.keyfile else root / "lading" / "seal.key"
+
+
+def account_settings(configuration: Configuration) -> Settings:
+    """What the configuration says of accounts; its defaults, where they are on because they were."""
+    section = configuration.accounts or AccountsSection()
+    htpasswd = configuration.auth.htpasswd
+    return Settings(
+        admin=section.admin,
+        password=section.adminpassword.get_secret_value(),
+        realm=section.realm,
+        prefix=configuration.http.prefix.rstrip("/"),
+        service=section.service,
+        issuer=section.issuer,
+        services=section.services,
+        lifetimes=Lifetimes(_ms(section.tokenlifetime), _ms(section.refreshlifetime)),
+        key_lifetime=_ms(section.keylifetime),
+        anonymous=section.anonymous,
+        public=section.public,
+        create_on_push=section.createonpush,
+        policy=Policy(section.password.minlength, section.password.mixed),
+        lockout=Lockout(
+            section.lockout.attempts,
+            section.lockout.addressattempts,
+            _ms(section.lockout.window),
+            _ms(section.lockout.duration),
+        ),
+        pulls=section.audit.pulls,
+        audit_keep=_ms(section.audit.keep),
+        htpasswd=Path(htpasswd.path) if htpasswd is not None else None,
+    )
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
 
 
 def _address(configuration: Configuration) -> Address:

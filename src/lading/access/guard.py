@@ -1,7 +1,8 @@
 """The door: an ``Authorization`` header and what is wanted go in, a principal or a refusal comes out.
 
 Which guard stands there follows from the ``auth`` section of the configuration: none (everybody is anonymous),
-``htpasswd`` (:mod:`lading.access.htpasswd`) or ``token`` (:mod:`lading.access.tokens`).
+``htpasswd`` (:mod:`lading.access.htpasswd`) or ``token`` (:mod:`lading.access.tokens`). Where accounts are on it is
+:mod:`lading.access.gate`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Guard(Protocol):
 
     ``wanted`` is what the route needs (see :mod:`lading.access.scopes`); empty for ``/v2/``, which asks only for a
     caller that is known. ``origin`` is the value of :func:`lading.access.challenge.origin`; it is looked at only when
-    ``needs_origin`` is true, so a face need not compute it otherwise. Both methods raise ``Unauthenticated``, whose
+    ``needs_origin`` is true, so a face need not compute it otherwise; ``address`` is the client's, for counting failures. Both methods raise ``Unauthenticated``, whose
     ``challenge`` is the header to send, or ``Unavailable`` when there are too many logins at once.
     """
 
@@ -32,7 +33,9 @@ class Guard(Protocol):
     def admit_now(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal | None:
         """The principal when that can be told without waiting; None says: ask :meth:`admit`."""
 
-    async def admit(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:
+    async def admit(
+        self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "", address: str = ""
+    ) -> Principal:
         """The principal."""
 
     def close(self) -> None:
@@ -47,7 +50,7 @@ class Open:
     def admit_now(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:  # noqa: ARG002 - not every guard needs all
         return ANONYMOUS
 
-    async def admit(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:  # noqa: ARG002 - not every guard needs all
+    async def admit(self, *_: object) -> Principal:
         return ANONYMOUS
 
     def close(self) -> None:

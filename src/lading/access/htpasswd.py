@@ -86,7 +86,13 @@ class Htpasswd:
             return None
         return self._admitted.get(self._mark(credentials, stored), self._clock())
 
-    async def admit(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:  # noqa: ARG002 - not every guard needs all
+    async def admit(
+        self,
+        authorization: bytes | None,
+        wanted: tuple[Scope, ...],
+        origin: str = "",  # noqa: ARG002 - no challenge names it
+        address: str = "",  # noqa: ARG002 - failures are not counted here
+    ) -> Principal:
         """The principal, after bcrypt where that is needed."""
         credentials = self._credentials(authorization, wanted)
         accounts = self._accounts.current()

@@ -38,7 +38,7 @@ from lading.access.keys import (
     thumbprint,
     usable,
 )
-from lading.access.principal import Kind, Principal
+from lading.access.principal import ANONYMOUS, Kind, Principal, by_subject
 from lading.access.remembered import Remembered
 from lading.access.scopes import Scope
 from lading.errors import ConfigurationError, Unauthenticated
@@ -73,7 +73,11 @@ class Access(msgspec.Struct):
 
 
 class Claims(msgspec.Struct):
-    """A token's claims (RFC 7519 section 4.1, and the token specification's ``access``)."""
+    """A token's claims (RFC 7519 section 4.1, and the token specification's ``access``).
+
+    ``own`` and ``at`` are in tokens of this registry itself alone: :attr:`Principal.subject`, and when it was issued, in
+    milliseconds.
+    """
 
     exp: int | float
     iss: str = ""
@@ -81,6 +85,8 @@ class Claims(msgspec.Struct):
     aud: str | list[str] | None = None
     nbf: int | float | None = None
     access: list[Access] | None = None
+    own: str = ""
+    at: int = 0
 
 
 _header = msgspec.json.Decoder(Header)
@@ -93,10 +99,14 @@ class RefusedTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a verified token says: who, and which actions on which (type, name)."""
+    """What a verified token says: who, and which actions on which (type, name).
+
+    ``issued`` is when, in milliseconds, in a token of this registry itself.
+    """
 
     principal: Principal
     access: Mapping[tuple[str, str], frozenset[str]]
+    issued: int = 0
 
     def allows(self, scope: Scope) -> bool:
         """Whether each action of the scope is among those granted; ``*`` stands for all."""
@@ -106,13 +116,17 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to believe: issuer, audience, keys by each of their names, certificates, algorithms."""
+    """Whom to believe: issuer, audience, keys by each of their names, certificates, algorithms.
+
+    ``own``: these are tokens of this registry itself, which name its accounts.
+    """
 
     issuer: str
     service: str
     keys: Mapping[str, PublicKey]
     roots: Sequence[x509.Certificate]
     algorithms: frozenset[str]
+    own: bool = False
 
     def verify(self, token: bytes, now: float) -> tuple[Grant, float]:
         """What the token grants and until when (Unix seconds); raises ``RefusedTokenError``."""
@@ -125,7 +139,7 @@ class Trust:
         self._verify_signature(found.key, header.alg, signed, _unbase64(signature))
         claims: Claims = _decoded(_claims, body)
         self._verify_claims(claims, now)
-        return _grant(claims), min(claims.exp + LEEWAY, found.until)
+        return self._grant(claims), min(claims.exp + LEEWAY, found.until)
 
     def _signer(self, header: Header, now: float) -> Signer:
         if header.alg not in self.algorithms:
@@ -180,6 +194,15 @@ class Trust:
             raise RefusedTokenError("it has expired")
         if claims.nbf is not None and now < claims.nbf - LEEWAY:
             raise RefusedTokenError("it is not valid yet")
+
+    def _grant(self, claims: Claims) -> Grant:
+        access: dict[tuple[str, str], frozenset[str]] = {}
+        for entry in claims.access or ():
+            resource = entry.type, entry.name
+            access[resource] = access.get(resource, frozenset()) | frozenset(entry.actions or ())
+        name = claims.sub or ""
+        known = by_subject(claims.own, name) if self.own else None
+        return Grant(known or (Principal(name, Kind.TOKEN) if name or not self.own else ANONYMOUS), access, claims.at)
 
 
 class Tokens:
@@ -236,8 +259,12 @@ class Tokens:
 
     def admit_now(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:
         """The token's subject, if the token is good and grants all that is wanted."""
+        return self.grant(authorization, wanted, origin).principal
+
+    def grant(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Grant:
+        """All that the token says, if it is good and grants all that is wanted."""
         if authorization is None:
-            raise self._refusal(wanted, origin, "authentication required")
+            raise self.refusal(wanted, origin, "authentication required")
         now = self._clock()
         digest = hashlib.sha256(authorization).digest()
         grant = self._verified.get(digest, now)
@@ -245,10 +272,30 @@ class Tokens:
             grant = self._verify(authorization, digest, now, wanted, origin)
         for scope in wanted:
             if not grant.allows(scope):
-                raise self._refusal(wanted, origin, "the token does not allow this", "insufficient_scope")
-        return grant.principal
+                raise self.refusal(wanted, origin, "the token does not allow this", "insufficient_scope")
+        return grant
 
-    async def admit(self, authorization: bytes | None, wanted: tuple[Scope, ...], origin: str = "") -> Principal:
+    def believe(self, trust: Trust) -> None:
+        """Go by other keys from now on; what was verified stays verified."""
+        self._trust = trust
+
+    def as_of(self, authorization: bytes, moment: float) -> Grant | None:
+        """What a token granted at an earlier moment (Unix seconds); None if it was not good then."""
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not token or len(token) > MAX_TOKEN:
+            return None
+        try:
+            return self._trust.verify(token.strip(b" "), moment)[0]
+        except RefusedTokenError:
+            return None
+
+    async def admit(
+        self,
+        authorization: bytes | None,
+        wanted: tuple[Scope, ...],
+        origin: str = "",
+        address: str = "",  # noqa: ARG002 - failures are not counted here
+    ) -> Principal:
         """The same as ``admit_now``."""
         return self.admit_now(authorization, wanted, origin)
 
@@ -258,28 +305,21 @@ class Tokens:
     def _verify(self, authorization: bytes, digest: bytes, now: float, wanted: tuple[Scope, ...], origin: str) -> Grant:
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
-            raise self._refusal(wanted, origin, "authentication required: a Bearer token is needed")
+            raise self.refusal(wanted, origin, "authentication required: a Bearer token is needed")
         try:
             if len(token) > MAX_TOKEN:
                 raise RefusedTokenError(f"it is longer than {MAX_TOKEN} bytes")
             grant, until = self._trust.verify(token.strip(b" "), now)
         except RefusedTokenError as refusal:
             log.info("token refused", why=str(refusal))
-            raise self._refusal(wanted, origin, "the token is not valid here", "invalid_token") from None
+            raise self.refusal(wanted, origin, "the token is not valid here", "invalid_token") from None
         self._verified.put(digest, grant, min(until, now + REMEMBERED_FOR), weight=len(token))
         return grant
 
-    def _refusal(self, wanted: tuple[Scope, ...], origin: str, why: str, error: str = "") -> Unauthenticated:
+    def refusal(self, wanted: tuple[Scope, ...], origin: str, why: str, error: str = "") -> Unauthenticated:
+        """The 401 that sends a client to the token server."""
         realm = origin + self._redirect if self._redirect is not None and origin else self._realm
         return unauthenticated(bearer(realm, self._trust.service, wanted, error), wanted, why)
-
-
-def _grant(claims: Claims) -> Grant:
-    access: dict[tuple[str, str], frozenset[str]] = {}
-    for entry in claims.access or ():
-        resource = entry.type, entry.name
-        access[resource] = access.get(resource, frozenset()) | frozenset(entry.actions or ())
-    return Grant(Principal(claims.sub or "", Kind.TOKEN), access)
 
 
 def _trusted(

@@ -11,13 +11,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from lading.api import problems, search
+from lading.access.principal import Principal
+from lading.access.scopes import Scope
+from lading.api import problems, search, token
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
 from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
-from lading.errors import LadingError, Unavailable, Unsupported
+from lading.errors import LadingError, Unauthenticated, Unavailable, Unsupported
 from lading.telemetry import logs
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Application:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._services.manners.proxies)
         logs.request_id.set(request.id)
         self._observer.began(request)
         status, size = 500, 0
@@ -95,9 +97,11 @@ class Application:
             return await self._distribution(request, path)
         if path in (b"/v1/_ping", b"/v1/search") and services.manners.search:
             request.route = "/v1/search"
-            await self._admit(request, search.PERMISSION if path == b"/v1/search" else ())
+            await self._admit_search(request, path)
             handler = search.search if path == b"/v1/search" else search.ping
             return await handler(request, services)
+        if services.accounts is not None and path in token.PATHS:
+            return await token.answer(request, services.accounts, path)
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])
@@ -114,7 +118,10 @@ class Application:
             allowed = ", ".join(sorted(route.methods))
             raise MethodNotAllowed(f"{request.method} is not allowed on {route.path}; {allowed} are", allowed)
         handler, permission = endpoint
-        await self._admit(request, permission(request, name))
+        if self._services.accounts is None:
+            await self._admit(request, permission(request, name))
+        else:
+            await self._admit_account(request, route, permission(request, name), name, reference)
         return await handler(request, self._services, name, reference)
 
     async def _admit(self, request: Request, wanted: tuple[Any, ...]) -> None:
@@ -122,7 +129,41 @@ class Application:
         authorization = request.header(b"authorization")
         origin = request.origin if guard.needs_origin else ""
         principal = guard.admit_now(authorization, wanted, origin)
-        request.principal = principal or await guard.admit(authorization, wanted, origin)
+        request.principal = principal or await guard.admit(authorization, wanted, origin, request.address)
+
+    async def _admit_search(self, request: Request, path: bytes) -> None:
+        if self._services.accounts is None:
+            await self._admit(request, search.PERMISSION if path == b"/v1/search" else ())
+        elif path == b"/v1/search":
+            # docker sends what it has and this header; podman sends nothing, and if refused asks for the catalog by name
+            says = request.header(b"authorization") or request.header(b"x-docker-token")
+            await self._admit(request, search.PERMISSION_OF_ACCOUNTS if says else ())
+
+    async def _admit_account(
+        self, request: Request, route: routes.Route, wanted: tuple[Scope, ...], name: str, reference: str
+    ) -> None:
+        try:
+            await self._admit(request, wanted)
+        except Unauthenticated:
+            if route is routes.UPLOAD:
+                late = self._late(request, wanted, name, reference)
+                if late is None:
+                    raise
+                request.principal = late
+            elif route is routes.UPLOADS and len(wanted) > 1:
+                # what may not be read cannot be mounted, as if it were not there: the blob is sent instead
+                await self._admit(request, wanted[:1])
+                request.mountable = False
+            else:
+                raise
+
+    def _late(self, request: Request, wanted: tuple[Scope, ...], name: str, reference: str) -> Principal | None:
+        """Whoever began an upload may finish it although their token has expired since."""
+        accounts = self._services.accounts
+        assert accounts is not None
+        begun = self._services.uploads.begun(name, reference, request.argument("_state") or "")
+        authorization = request.header(b"authorization")
+        return accounts.gate.admit_late(authorization, wanted, begun.subject, begun.at / 1000)
 
     def _problem(self, error: LadingError) -> Response:
         response = problems.distribution(error)

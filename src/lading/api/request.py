@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,9 +17,11 @@ from lading.jobs.events import By
 from lading.stores.blobs.base import BlobFile
 
 Headers = list[tuple[bytes, bytes]]
+Proxies = Sequence[IPv4Network | IPv6Network]
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _MOST_ARGUMENTS = 200
+_MOST_HOPS = 20
 _process = os.urandom(6).hex()
 _numbers = itertools.count(1)
 
@@ -26,17 +29,33 @@ _numbers = itertools.count(1)
 class Request:
     """One request. Header names are lower-case bytes; arguments are decoded text.
 
-    ``received`` is how many bytes of the body were read so far.
+    ``received`` is how many bytes of the body were read so far; ``proxies`` are those whose word on where a request
+    came from is taken.
     """
 
-    __slots__ = ("_arguments", "_receive", "id", "method", "principal", "received", "route", "scope")
+    __slots__ = (
+        "_arguments",
+        "_proxies",
+        "_receive",
+        "id",
+        "method",
+        "mountable",
+        "principal",
+        "received",
+        "route",
+        "scope",
+    )
 
-    def __init__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], proxies: Proxies = ()
+    ) -> None:
         self.scope = scope
+        self._proxies = proxies
         self.method: str = scope["method"]
         self.principal: Principal = ANONYMOUS
         self.route = "other"  # the endpoint as the specification writes it, once it is known
         self.received = 0
+        self.mountable = True  # whether a blob may be mounted from where the request says
         self._receive = receive
         self._arguments: list[tuple[str, str]] | None = None
         given = self.header(b"x-request-id")
@@ -114,18 +133,50 @@ class Request:
         host = self.text(b"x-forwarded-host").partition(",")[0].strip() or self.text(b"host")
         return f"{scheme}://{host}" if host else ""
 
+    @property
+    def address(self) -> str:
+        """Where it comes from, without the port: the last address that none of the trusted proxies has."""
+        client = self.scope["client"]
+        found: str = client[0] if client else ""
+        if not self._proxies:
+            return found
+        hops = [hop.strip() for hop in self.text(b"x-forwarded-for").split(",")] if self._trusted(found) else []
+        for hop in reversed(hops[-_MOST_HOPS:]):
+            if not _is_address(hop):
+                break
+            found = hop
+            if not self._trusted(hop):
+                break
+        return found
+
+    def _trusted(self, address: str) -> bool:
+        try:
+            own = ip_address(address)
+        except ValueError:
+            return not address  # a unix socket: whoever may open it is the proxy
+        return any(own.version == network.version and own in network for network in self._proxies)
+
     def by(self) -> By:
         """Who asks, and with what, as events tell it."""
         client = self.scope["client"]
         return By(
             actor=self.principal.name,
+            subject=self.principal.subject,
             request_id=self.id,
-            address=f"{client[0]}:{client[1]}" if client else "",
+            address=self.address if self._proxies else f"{client[0]}:{client[1]}" if client else "",
             host=self.text(b"host"),
             method=self.method,
             user_agent=self.text(b"user-agent"),
             scheme=self.origin.partition(":")[0],
         )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(slots=True)

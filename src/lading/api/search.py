@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lading.access import scopes
@@ -9,9 +11,12 @@ from lading.access.scopes import Scope
 from lading.api.request import Request, Response
 from lading.api.services import Services
 from lading.errors import PageInvalid
-from lading.registry.repositories import Repositories
+from lading.registry.repositories import Repositories, Repository
+from lading.stores.metadata.transaction import Transaction
 
 PERMISSION: tuple[Scope, ...] = (scopes.catalog(),)
+PERMISSION_OF_ACCOUNTS: tuple[Scope, ...] = (Scope("registry", "catalog", ("search",)),)
+"""What docker asks a token for; with accounts what is found is cut to what the caller may see."""
 
 _USUAL, _MOST = 25, 100
 
@@ -26,7 +31,12 @@ async def search(request: Request, services: Services) -> Response:
     term = request.argument("q") or ""
     size = min(_number(request, "n", _USUAL), _MOST) or _USUAL
     page = max(1, _number(request, "page", 1))
-    total, found = await services.metadata.read(lambda tx: Repositories(tx).search(term[:255], size, (page - 1) * size))
+
+    async def read(tx: Transaction) -> tuple[int, Sequence[Repository]]:
+        sight = await services.sight(tx, request.principal)
+        return await Repositories(tx).search(term[:255], size, (page - 1) * size, sight)
+
+    total, found = await services.metadata.read(read)
     results = [
         {
             "name": repository.name,

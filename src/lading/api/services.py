@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lading.access.guard import Guard
+from lading.access.principal import Principal
+from lading.api.request import Proxies
+from lading.control.accounts import Accounts
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
 from lading.registry.push import Push
+from lading.registry.sight import EVERYTHING, Sight
 from lading.registry.uploads import Uploads
-from lading.stores.metadata.transaction import Metadata
+from lading.stores.metadata.transaction import Metadata, Transaction
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Manners:
     """How this registry answers: settings that only faces need.
 
     ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
-    out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where.
+    out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
+    a request came from.
     """
 
     prefix: str = ""
@@ -30,6 +35,7 @@ class Manners:
     manifest_bytes: int = 4 << 20
     mount_anywhere: bool = True
     search: bool = True
+    proxies: Proxies = ()
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,8 @@ class Services:
     delete: Delete
     metadata: Metadata
     manners: Manners
+    accounts: Accounts | None = None
+
+    async def sight(self, tx: Transaction, who: Principal) -> Sight:
+        """What a caller sees in lists: everything, where there are no accounts."""
+        return EVERYTHING if self.accounts is None else await self.accounts.sight(tx, who)

@@ -21,6 +21,7 @@ SERVER = {
     "migrate": "lading.cli.server.migrate:migrate",
     "move-index": "lading.cli.server.moveindex:move_index",
     "describe": "lading.cli.server.describe:describe",
+    "admin": "lading.cli.admin.main:admin",
 }
 CLIENT = {
     "login": "lading.cli.client.login:login",

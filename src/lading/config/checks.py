@@ -117,6 +117,8 @@ def _auth(configuration: Configuration) -> Iterator[Problem]:
         yield from _required(auth.token, ("auth", "token"), "realm", "service", "issuer")
         if not auth.token.rootcertbundle and not auth.token.jwks:
             yield ("auth", "token"), "names no keys: set rootcertbundle or jwks"
+    if auth.token is not None and configuration.accounts is not None and configuration.accounts.enabled:
+        yield ("accounts",), "cannot go with auth.token: this registry issues its own tokens; remove one of the two"
     for method in METHODS[:2]:
         realm = getattr(getattr(auth, method), "realm", "")
         if any(character in realm for character in '"\\\r\n'):

@@ -20,6 +20,9 @@ from lading.errors import ConfigurationError
 SYSTEM = Path("/etc/lading/config.yml")
 """Read when nothing names a file, if it is there."""
 
+ADMIN_PASSWORD = "LADING_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
+"""Sets ``accounts.adminpassword``, and so switches accounts on."""
+
 Location = tuple[str | int, ...]
 """The way to a value: keys and numbers of elements."""
 
@@ -41,6 +44,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
     :raises ConfigurationError: no such file, not YAML, or settings that are wrong: all of them, each line beginning
         with the dotted key. The message holds the lines as well.
     """
+    if password := environ.get(ADMIN_PASSWORD):
+        environ = {"REGISTRY_ACCOUNTS_ADMINPASSWORD": password, **environ}
     source = find(path, environ)
     tree = _file(source) if source is not None else built_in(environ)
     name = str(source) if source is not None else "the built-in configuration"

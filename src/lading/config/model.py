@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, model_validator
 
+from lading.config.accounts import Accounts
 from lading.config.auth import Auth
 from lading.config.fields import Section, Text, group, one_of, setting
 from lading.config.foreign import Compatibility, Middleware, Proxy, Redis, Reporting
@@ -72,10 +73,21 @@ class Configuration(Section):
     collect: Collect = group(Collect, "Lading: removal of what nothing refers to.")
     jobs: Jobs = group(Jobs, "Lading: work done in the background.")
     search: Search = group(Search, "Lading: docker search.")
+    accounts: Accounts | None = setting(
+        None, "Lading: users, projects and roles of its own. Naming the section is enough to have them."
+    )
 
     _source: Path | None = PrivateAttr(None)
     _notices: tuple[str, ...] = PrivateAttr(())
     _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accounts_named(cls, given: Any) -> Any:
+        """``accounts:`` without keys asks for accounts; taken for absent it would leave the registry open."""
+        if isinstance(given, Mapping) and "accounts" in given and given["accounts"] is None:
+            return {**given, "accounts": {}}
+        return given
 
     def came_from(self, source: Path | None, variables: Mapping[str, str], notices: tuple[str, ...]) -> Self:
         """Note where this came from; for the loader."""
@@ -124,7 +136,7 @@ class Configuration(Section):
     def is_open(self) -> bool:
         """Whether whoever reaches the registry may push: neither authentication nor client certificates."""
         asks = self.http.tls.clientcas and self.http.tls.clientauth == "require-and-verify-client-cert"
-        return self.auth.method is None and not asks
+        return self.auth.method is None and not asks and not (self.accounts is not None and self.accounts.enabled)
 
     @property
     def is_local(self) -> bool:

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from lading.jobs.events import (
-    AnyEvent,
     BlobDeleted,
     BlobMounted,
     BlobPulled,
     BlobPushed,
     By,
+    ContentEvent,
     ManifestDeleted,
     ManifestPulled,
     ManifestPushed,
@@ -53,7 +53,7 @@ class Sender:
     relative: bool = False
     references: bool = False
 
-    def envelope(self, number: int, happened_at: int, event: AnyEvent) -> bytes:
+    def envelope(self, number: int, happened_at: int, event: ContentEvent) -> bytes:
         """The body of a request; ``number`` is the event's place in the outbox, ``happened_at`` in milliseconds."""
         by = event.by
         content = {
@@ -72,7 +72,7 @@ class Sender:
         }
         return json.dumps({"events": [content]}, indent=3, ensure_ascii=False).encode("utf-8", "replace")
 
-    def _target(self, event: AnyEvent) -> dict[str, Any]:
+    def _target(self, event: ContentEvent) -> dict[str, Any]:
         repository = event.repository
         if isinstance(event, TagDeleted):
             return {"repository": repository, "tag": event.tag}
@@ -101,12 +101,12 @@ class Sender:
         return f"{by.scheme or 'http'}://{by.host}{path}" if by.host else ""
 
 
-def action(event: AnyEvent) -> str:
+def action(event: ContentEvent) -> str:
     """push, pull, mount or delete."""
     return _ACTIONS[type(event)]
 
 
-def media_type(event: AnyEvent) -> str:
+def media_type(event: ContentEvent) -> str:
     """The media type of what an event speaks of; empty for deletions, which do not tell it."""
     return "" if isinstance(event, ManifestDeleted | BlobDeleted | TagDeleted) else event.target.media_type
 

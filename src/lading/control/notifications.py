@@ -22,7 +22,7 @@ from sqlalchemy import bindparam, delete, func, select, text
 from lading.config.notifications import Endpoint
 from lading.control.delivery import Delivery, Refused
 from lading.control.envelope import Sender, action, media_type
-from lading.jobs.events import AnyEvent
+from lading.jobs.events import ContentEvent
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.outbox import Outbox
 from lading.jobs.queue import JobQueue
@@ -217,7 +217,7 @@ class Notifications:
                 await line.trim()
                 events = await self._outbox.after(line.consumer.position, _PAGE)
                 for number, happened_at, event in events:
-                    if not _wanted(endpoint, event):
+                    if not isinstance(event, ContentEvent) or not _wanted(endpoint, event):
                         line.consumer.position = number
                     elif not await _deliver(delivery, line, number, sender.envelope(number, happened_at, event), task):
                         break
@@ -389,5 +389,5 @@ async def _pause(stopping: asyncio.Event, seconds: float) -> None:
             await asyncio.wait_for(stopping.wait(), seconds)
 
 
-def _wanted(endpoint: Endpoint, event: AnyEvent) -> bool:
+def _wanted(endpoint: Endpoint, event: ContentEvent) -> bool:
     return not endpoint.ignores(action(event), media_type(event))

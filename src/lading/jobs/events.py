@@ -6,9 +6,13 @@ import msgspec
 
 
 class By(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked for it, and with which request. ``address`` is ``ip:port``; empty where there was no request."""
+    """Who asked for it, and with which request. ``address`` is ``ip:port``; empty where there was no request.
+
+    ``subject`` is the account of the actor, where there are accounts.
+    """
 
     actor: str = ""
+    subject: str = ""
     request_id: str = ""
     address: str = ""
     host: str = ""
@@ -69,9 +73,28 @@ class BlobDeleted(Event, frozen=True, kw_only=True, tag=True):
     digest: str
 
 
-AnyEvent = (
+class QuotaWarned(Event, frozen=True, kw_only=True, tag=True):
+    """A project is near its quota; bytes."""
+
+    project: str
+    used: int
+    limit: int
+
+
+class QuotaExceeded(Event, frozen=True, kw_only=True, tag=True):
+    """A push was refused because its project's quota would have been exceeded: by so many bytes on top of ``used``."""
+
+    project: str
+    used: int
+    limit: int
+    asked: int
+
+
+ContentEvent = (
     ManifestPushed | ManifestPulled | ManifestDeleted | TagDeleted | BlobPushed | BlobPulled | BlobMounted | BlobDeleted
 )
+"""What registry:2's notifications know."""
+AnyEvent = ContentEvent | QuotaWarned | QuotaExceeded
 
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
@@ -39,17 +39,27 @@ _MOST_PULLS_WAITING = 10_000
 _PULLS_WAIT_SECONDS = 0.2
 
 
-class Outbox:
-    """Takes events in, and hands them out in the order in which they were committed."""
+Reaction = Callable[[Transaction, Event, int], Awaitable[None]]
+"""What follows from an event in the very transaction that makes it true; the number is when, in milliseconds."""
 
-    def __init__(self, metadata: Metadata, *, listening: bool) -> None:
+
+class Outbox:
+    """Takes events in, and hands them out in the order in which they were committed.
+
+    ``reactions`` see every event but pulls in the transaction it belongs to, whether somebody listens or not.
+    """
+
+    def __init__(self, metadata: Metadata, *, listening: bool, reactions: Sequence[Reaction] = ()) -> None:
         self._metadata = metadata
+        self.reactions = reactions
         self.listening = listening
         self._pulls: deque[tuple[Event, int]] = deque(maxlen=_MOST_PULLS_WAITING)
         self._flush: asyncio.Task[None] | None = None
 
     async def emit(self, tx: Transaction, event: Event) -> None:
         """Record an event in the transaction that makes it true."""
+        for react in self.reactions:
+            await react(tx, event, tx.now)
         if self.listening:
             await tx.lock(_LOCK, shared=True)
             await tx.execute(_INSERT, kind=type(event).__name__, payload=encode(event), happened_at=tx.now)

@@ -9,6 +9,7 @@ from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
 from lading.jobs.events import BlobDeleted, By, ManifestDeleted, TagDeleted
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
+from lading.registry.admission import Admission, ManifestGoes, TagGoes
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
 from lading.registry.repositories import Repositories
@@ -19,7 +20,8 @@ from lading.stores.metadata.transaction import Metadata, Transaction
 class Delete:
     """Takes names away."""
 
-    def __init__(self, metadata: Metadata, outbox: Outbox) -> None:
+    def __init__(self, metadata: Metadata, outbox: Outbox, admission: Admission | None = None) -> None:
+        self._admission = admission or Admission()
         self._metadata = metadata
         self._outbox = outbox
 
@@ -28,6 +30,7 @@ class Delete:
 
         async def work(tx: Transaction) -> None:
             own = await _find(tx, repository)
+            await self._admission.ask(tx, TagGoes(repository, own, tag, by))
             if await Tags(tx).delete(own, tag) is None:
                 raise ManifestUnknown(f"{repository} has no tag {tag}", detail={"tag": tag})
             await self._outbox.emit(tx, TagDeleted(repository=repository, by=by, tag=tag))
@@ -41,6 +44,7 @@ class Delete:
             own = await _find(tx, repository)
             manifests = Manifests(tx)
             tags = await manifests.tags_of(own, digest)
+            await self._admission.ask(tx, ManifestGoes(repository, own, digest, tags, by))
             if not await manifests.delete(own, digest):
                 raise ManifestUnknown(f"{repository} has no manifest {digest}", detail={"digest": digest})
             await self._outbox.emit(tx, ManifestDeleted(repository=repository, by=by, digest=digest))

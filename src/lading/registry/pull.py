@@ -21,6 +21,7 @@ from lading.registry.manifests import BY_DIGEST, BY_TAG, CONTENT, Manifests, Ref
 from lading.registry.push import references
 from lading.registry.recent import Answers, Contents
 from lading.registry.repositories import Repositories
+from lading.registry.sight import EVERYTHING, Sight
 from lading.registry.tags import Tags
 from lading.stores.blobs.base import BlobFile, BlobStore
 from lading.stores.metadata.transaction import Metadata, Transaction
@@ -108,9 +109,9 @@ class Pull:
             raise _unknown(repository)
         return found[:limit], len(found) > limit
 
-    async def catalog(self, after: str, limit: int) -> tuple[list[str], bool]:
-        """Up to ``limit`` repositories behind ``after``, and whether there are more."""
-        found = await self._metadata.read(lambda tx: Repositories(tx).page(after, limit + 1))
+    async def catalog(self, after: str, limit: int, sight: Sight = EVERYTHING) -> tuple[list[str], bool]:
+        """Up to ``limit`` of the repositories seen behind ``after``, and whether there are more."""
+        found = await self._metadata.read(lambda tx: Repositories(tx).page(after, limit + 1, sight))
         return found[:limit], len(found) > limit
 
     async def referrers(

@@ -13,6 +13,7 @@ from lading.jobs.outbox import Outbox
 from lading.oci import mediatypes
 from lading.oci.digest import CANONICAL, Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
+from lading.registry.admission import Admission, ManifestArrives
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
 from lading.registry.repositories import Repositories
@@ -50,7 +51,15 @@ class PushPolicy:
 class Push:
     """Takes manifests in."""
 
-    def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox, policy: PushPolicy) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        store: BlobStore,
+        outbox: Outbox,
+        policy: PushPolicy,
+        admission: Admission | None = None,
+    ) -> None:
+        self._admission = admission or Admission()
         self._metadata = metadata
         self._store = store
         self._outbox = outbox
@@ -86,6 +95,7 @@ class Push:
         content = [found.get(d.digest) or await blobs.reserve(Digest(d.digest), d.size) for d in named]
         stored = await blobs.arrived(manifest.digest, manifest.size)
         row = await Manifests(tx).put(own, stored, manifest, content)
+        await self._admission.ask(tx, ManifestArrives(repository, own, manifest, row, tags, by))
         for tag in sorted(tags):
             await Tags(tx).point(own, tag, row)
         target = Target(manifest.digest, manifest.media_type, manifest.size)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, exists, func, or_, select, text, update
 
+from lading.registry.sight import EVERYTHING, Sight, seen
 from lading.stores.metadata.schema.content import manifests, repositories
 from lading.stores.metadata.transaction import Statement, Transaction
 
@@ -28,18 +29,20 @@ _HOLD = Statement(
     select(repositories.c.id).where(repositories.c.name == bindparam("name")).with_for_update(read=True, key_share=True)
 )
 _ADD = Statement(text("INSERT INTO repositories (name, created_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING"))
-_PAGE = Statement(
+_page = (
     select(repositories.c.name)
     .where(repositories.c.name > bindparam("after"), _has_manifests)
     .order_by(repositories.c.name)
     .limit(bindparam("limit"))
 )
+_PAGE = Statement(_page)
+_PAGE_SEEN = Statement(seen(_page))
 _ALL = Statement(select(repositories.c.name))
 _matching = or_(
     repositories.c.name.like(bindparam("pattern"), escape="\\"),
     func.lower(repositories.c.description).like(bindparam("pattern"), escape="\\"),
 )
-_SEARCH = Statement(
+_search = (
     select(repositories.c.name, repositories.c.description, repositories.c.stars, repositories.c.official)
     .where(_matching, _has_manifests)
     # what begins with the term, or has it as its last component, is what was meant
@@ -52,7 +55,9 @@ _SEARCH = Statement(
     .limit(bindparam("limit"))
     .offset(bindparam("offset"))
 )
-_COUNT = Statement(select(func.count()).select_from(repositories).where(_matching, _has_manifests))
+_count = select(func.count()).select_from(repositories).where(_matching, _has_manifests)
+_SEARCH, _SEARCH_SEEN = Statement(_search), Statement(seen(_search))
+_COUNT, _COUNT_SEEN = Statement(_count), Statement(seen(_count))
 _DESCRIBE = Statement(
     update(repositories)
     .where(repositories.c.name == bindparam("repository"))
@@ -89,20 +94,27 @@ class Repositories:
         found: int | None = await self._tx.value(_HOLD, name=name)
         return found
 
-    async def page(self, after: str, limit: int) -> list[str]:
-        """Names behind ``after`` in byte order; only repositories that hold a manifest."""
-        return [row[0] for row in await self._tx.rows(_PAGE, after=after, limit=limit)]
+    async def page(self, after: str, limit: int, sight: Sight = EVERYTHING) -> list[str]:
+        """Names behind ``after`` in byte order; only repositories that hold a manifest, and that are seen."""
+        if sight.everything:
+            return [row[0] for row in await self._tx.rows(_PAGE, after=after, limit=limit)]
+        rows = await self._tx.rows(_PAGE_SEEN, after=after, limit=limit, **sight.parameters())
+        return [row[0] for row in rows]
 
     async def all(self) -> list[str]:
         """Every name, in no order; also of repositories that hold only blobs."""
         return [row[0] for row in await self._tx.rows(_ALL)]
 
-    async def search(self, term: str, limit: int, offset: int) -> tuple[int, Sequence[Repository]]:
-        """How many repositories have ``term`` in their name or description, and a page of them, best first."""
+    async def search(
+        self, term: str, limit: int, offset: int, sight: Sight = EVERYTHING
+    ) -> tuple[int, Sequence[Repository]]:
+        """How many of those seen have ``term`` in their name or description, and a page of them, best first."""
         escaped = term.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         pattern = f"%{escaped}%"
-        total: int = await self._tx.value(_COUNT, pattern=pattern)
-        rows = await self._tx.rows(_SEARCH, pattern=pattern, limit=limit, offset=offset)
+        about = {} if sight.everything else sight.parameters()
+        count, page = (_COUNT, _SEARCH) if sight.everything else (_COUNT_SEEN, _SEARCH_SEEN)
+        total: int = await self._tx.value(count, pattern=pattern, **about)
+        rows = await self._tx.rows(page, pattern=pattern, limit=limit, offset=offset, **about)
         return total, [Repository(row[0], row[1], row[2], bool(row[3])) for row in rows]
 
     async def describe(

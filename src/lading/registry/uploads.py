@@ -24,6 +24,7 @@ from lading.jobs.outbox import Outbox
 from lading.oci import digest as digests
 from lading.oci.digest import Digest
 from lading.oci.mediatypes import OCTET_STREAM
+from lading.registry.admission import Admission, BlobArrives, UploadBegins
 from lading.registry.blobs import Blobs
 from lading.registry.repositories import Repositories
 from lading.stores.blobs.base import BlobStore, UploadSession, UploadState
@@ -57,22 +58,46 @@ class Range:
         return self.last - self.first + 1
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Who began an upload (:attr:`~lading.access.principal.Principal.subject`) and when, in milliseconds."""
+
+    subject: str = ""
+    at: int = 0
+
+
+NOBODY = Begun()
+_UNKNOWN = By()
+
+
 class Tickets:
     """Signs and reads what a client carries from one request of an upload to the next."""
 
     def __init__(self, secret: bytes) -> None:
         self._key = hashlib.blake2b(secret, person=b"lading-uploads", digest_size=32).digest()
 
-    def write(self, state: UploadState) -> str:
+    def write(self, state: UploadState, begun: Begun = NOBODY) -> str:
         payload = msgspec.msgpack.encode(
-            (state.repository, state.uuid, state.algorithm, state.hashed, state.hash_state)
+            (
+                state.repository,
+                state.uuid,
+                state.algorithm,
+                state.hashed,
+                state.hash_state,
+                begun.subject,
+                begun.at,
+            )
         )
         return base64.urlsafe_b64encode(self._sign(payload) + payload).rstrip(b"=").decode()
 
     def read(self, repository: str, uuid: str, ticket: str) -> UploadState:
         """The state in a ticket for this very upload; an empty ticket means a client that dropped it."""
+        return self.read_all(repository, uuid, ticket)[0]
+
+    def read_all(self, repository: str, uuid: str, ticket: str) -> tuple[UploadState, Begun]:
+        """The same, and who began it."""
         if not ticket:
-            return UploadState(repository, uuid, digests.CANONICAL)
+            return UploadState(repository, uuid, digests.CANONICAL), NOBODY
         try:
             raw = base64.urlsafe_b64decode(ticket + "=" * (-len(ticket) % 4))
         except (binascii.Error, ValueError):
@@ -80,10 +105,10 @@ class Tickets:
         signature, payload = raw[:32], raw[32:]
         if not hmac.compare_digest(signature, self._sign(payload)):
             raise UploadInvalid("the upload's location was altered; use it exactly as the last answer gave it")
-        name, own, algorithm, hashed, hash_state = msgspec.msgpack.decode(payload)
+        name, own, algorithm, hashed, hash_state, *begun = msgspec.msgpack.decode(payload)
         if (name, own) != (repository, uuid):
             raise UploadInvalid("the upload's location was made for another upload; use the one of the last answer")
-        return UploadState(name, own, algorithm, hashed, hash_state)
+        return UploadState(name, own, algorithm, hashed, hash_state), Begun(*begun)
 
     def _sign(self, payload: bytes) -> bytes:
         return hashlib.blake2b(payload, key=self._key, digest_size=32).digest()
@@ -92,32 +117,45 @@ class Tickets:
 class Uploads:
     """Brings blobs in."""
 
-    def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox, secret: bytes) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        store: BlobStore,
+        outbox: Outbox,
+        secret: bytes,
+        admission: Admission | None = None,
+    ) -> None:
+        self._admission = admission or Admission()
         self._metadata = metadata
         self._store = store
         self._outbox = outbox
         self._tickets = Tickets(secret)
 
-    async def start(self, repository: str, algorithm: str) -> Progress:
-        """Begin an upload."""
+    async def start(self, repository: str, algorithm: str, by: By = _UNKNOWN, subject: str = "") -> Progress:
+        """Begin an upload; whoever began it (``subject``) may finish it, see :meth:`begun`."""
+        await self._begins(repository, by)
         session = await self._store.begin(repository, digests.algorithm(algorithm))
         try:
-            return self._progress(session)
+            return self._progress(session, Begun(subject, self._metadata.now()))
         finally:
             await session.close()
 
+    def begun(self, repository: str, uuid: str, ticket: str) -> Begun:
+        """Who began an upload and when, as its ticket says; nobody, where there is none."""
+        return self._tickets.read_all(repository, uuid, ticket)[1]
+
     async def status(self, repository: str, uuid: str, ticket: str) -> Progress:
         """How much of an upload arrived."""
-        async with self._open(repository, uuid, ticket) as session:
-            return self._progress(session)
+        async with self._open(repository, uuid, ticket) as (session, begun):
+            return self._progress(session, begun)
 
     async def append(
         self, repository: str, uuid: str, ticket: str, chunks: AsyncIterator[bytes], expected: Range | None
     ) -> Progress:
         """Add a chunk; ``expected`` is its Content-Range, if it has one, and must continue what is there."""
-        async with self._open(repository, uuid, ticket) as session:
+        async with self._open(repository, uuid, ticket) as (session, begun):
             await _append(session, chunks, expected)
-            return self._progress(session)
+            return self._progress(session, begun)
 
     async def finish(
         self,
@@ -131,7 +169,7 @@ class Uploads:
     ) -> int:
         """Add the last chunk, if there is one, and make the upload the blob ``digest``; its size in bytes."""
         try:
-            async with self._open(repository, uuid, ticket) as session:
+            async with self._open(repository, uuid, ticket) as (session, _):
                 await _append(session, chunks, expected)
                 return await self._publish(session, repository, digest, by)
         except UploadUnknown:
@@ -142,6 +180,7 @@ class Uploads:
 
     async def push(self, repository: str, digest: Digest, chunks: AsyncIterator[bytes], by: By) -> int:
         """A whole blob in one request; its size in bytes."""
+        await self._begins(repository, by)
         session = await self._store.begin(repository, digest.algorithm)
         try:
             await session.append(chunks)
@@ -155,7 +194,7 @@ class Uploads:
 
     async def cancel(self, repository: str, uuid: str, ticket: str) -> None:
         """Forget an upload."""
-        async with self._open(repository, uuid, ticket) as session:
+        async with self._open(repository, uuid, ticket) as (session, _):
             await session.cancel()
 
     async def mount(self, repository: str, digest: Digest, source: str | None, by: By) -> bool:
@@ -166,7 +205,9 @@ class Uploads:
             size = await (blobs.visible(source, digest) if source else blobs.anywhere(digest))
             if size is None:
                 return False
-            if not await blobs.link(await Repositories(tx).ensure(repository), digest):
+            own = await Repositories(tx).ensure(repository)
+            await self._admission.ask(tx, BlobArrives(repository, own, digest, size, by))
+            if not await blobs.link(own, digest):
                 return False
             target = Target(digest, OCTET_STREAM, size)
             await self._outbox.emit(tx, BlobMounted(repository=repository, by=by, target=target, source=source or ""))
@@ -177,12 +218,13 @@ class Uploads:
         return known and await self._metadata.write(mount)
 
     @asynccontextmanager
-    async def _open(self, repository: str, uuid: str, ticket: str) -> AsyncIterator[UploadSession]:
-        session = await self._store.resume(self._tickets.read(repository, uuid, ticket))
+    async def _open(self, repository: str, uuid: str, ticket: str) -> AsyncIterator[tuple[UploadSession, Begun]]:
+        state, begun = self._tickets.read_all(repository, uuid, ticket)
+        session = await self._store.resume(state)
         if session is None:
             raise UploadUnknown("this upload is not known: it was finished, cancelled or given up; start a new one")
         try:
-            yield session
+            yield session, begun
         finally:
             await session.close()
 
@@ -204,6 +246,7 @@ class Uploads:
             blobs = Blobs(tx)
             own = await Repositories(tx).ensure(repository)
             await blobs.arrived(digest, size)
+            await self._admission.ask(tx, BlobArrives(repository, own, digest, size, by))
             await blobs.link(own, digest)
             target = Target(digest, OCTET_STREAM, size)
             await self._outbox.emit(tx, BlobPushed(repository=repository, by=by, target=target))
@@ -215,9 +258,13 @@ class Uploads:
         """The size of a blob that an earlier, unanswered try of the same request finished."""
         return await self._metadata.read(lambda tx: Blobs(tx).visible(repository, digest))
 
-    def _progress(self, session: UploadSession) -> Progress:
+    async def _begins(self, repository: str, by: By) -> None:
+        if self._admission.asks(UploadBegins):
+            await self._metadata.read(lambda tx: self._admission.ask(tx, UploadBegins(repository, by)))
+
+    def _progress(self, session: UploadSession, begun: Begun) -> Progress:
         state = session.state()
-        return Progress(state.uuid, session.size, self._tickets.write(state))
+        return Progress(state.uuid, session.size, self._tickets.write(state, begun))
 
 
 async def _append(session: UploadSession, chunks: AsyncIterator[bytes], expected: Range | None) -> None:

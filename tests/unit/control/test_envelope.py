@@ -10,11 +10,11 @@ import pytest
 
 from lading.control.envelope import Sender, action, media_type, timestamp
 from lading.jobs.events import (
-    AnyEvent,
     BlobDeleted,
     BlobMounted,
     BlobPulled,
     By,
+    ContentEvent,
     ManifestDeleted,
     ManifestPushed,
     TagDeleted,
@@ -43,7 +43,7 @@ PUSHED = ManifestPushed(
 )
 
 
-def sent(event: AnyEvent, sender: Sender = SENDER, number: int = 1) -> dict[str, Any]:
+def sent(event: ContentEvent, sender: Sender = SENDER, number: int = 1) -> dict[str, Any]:
     (only,) = json.loads(sender.envelope(number, 1_795_494_177_134, event))["events"]
     return only
 
@@ -109,7 +109,7 @@ def test_a_push_is_told_key_for_key_in_registry2s_order() -> None:
         ),
     ],
 )
-def test_every_other_kind(event: AnyEvent, word: str, target: dict[str, Any]) -> None:
+def test_every_other_kind(event: ContentEvent, word: str, target: dict[str, Any]) -> None:
     assert json.dumps(sent(event)["target"]) == json.dumps(target)
     assert sent(event)["action"] == action(event) == word
     assert media_type(event) == target.get("mediaType", "")

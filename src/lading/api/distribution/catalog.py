@@ -19,7 +19,8 @@ async def get(request: Request, services: Services, name: str, reference: str) -
     if asked is not None and asked > most:
         raise PageInvalid(f"n is {asked}, but a page has {most} entries at most", detail={"n": asked})
     limit = min(_USUAL, most) if asked is None else asked
-    repositories, more = await services.pull.catalog(request.argument("last") or "", limit)
+    sight = await services.metadata.read(lambda tx: services.sight(tx, request.principal))
+    repositories, more = await services.pull.catalog(request.argument("last") or "", limit, sight)
     headers: Headers = [JSON]
     if more and repositories:
         headers.append(next_page(services.manners, "/v2/_catalog", last=repositories[-1], n=limit))

@@ -34,6 +34,9 @@ async def get(request: Request, services: Services, name: str, reference: str) -
         return Response(304, headers)
     if services.pull.listening:  # a HEAD counts too, as in registry:2: docker names the tag in it, then gets by digest
         services.pull.manifest_pulled(name, found, "" if by_digest else reference, request.by())
+    if services.accounts is not None and request.method == "GET":
+        tag = "" if by_digest else reference
+        services.accounts.recorder.pulled(name, found.digest, tag, request.principal.name, request.address)
     return Response(200, headers, found.raw)
 
 

@@ -22,7 +22,7 @@ async def start(request: Request, services: Services, name: str, reference: str)
     if mount is not None:
         digest = Digest.parse(mount)
         source = request.argument("from") or None
-        known = source is not None or services.manners.mount_anywhere
+        known = request.mountable and (source is not None or services.manners.mount_anywhere)
         if known and await services.uploads.mount(
             name, digest, references.repository(source) if source else None, request.by()
         ):
@@ -32,7 +32,8 @@ async def start(request: Request, services: Services, name: str, reference: str)
         await services.uploads.push(name, digest, request.chunks(), request.by())
         return _created(request, services, name, digest)
     algorithm = request.argument("digest-algorithm") or CANONICAL
-    return _progress(request, services, name, await services.uploads.start(name, algorithm), 202)
+    begun = await services.uploads.start(name, algorithm, request.by(), request.principal.subject)
+    return _progress(request, services, name, begun, 202)
 
 
 async def status(request: Request, services: Services, name: str, reference: str) -> Response:

@@ -43,7 +43,9 @@ def _announce(configuration: Configuration, supervisor: Supervisor) -> None:  # 
     click.echo(f"lading: configured by {configuration.source or 'the built-in default'}")
     for notice in configuration.notices:
         click.echo(f"lading: note: {notice}")
-    if configuration.is_open and not configuration.is_local:
+    if supervisor.accounts:
+        click.echo("lading: accounts are on; `lading admin` manages them")
+    elif configuration.is_open and not configuration.is_local:
         click.echo(
             f"lading: WARNING: anybody who can reach {where} may pull, push and delete; set auth.htpasswd to ask for a "
             "password, or http.addr: 127.0.0.1:5000 to listen on this machine only",

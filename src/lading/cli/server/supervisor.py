@@ -51,6 +51,7 @@ class Supervisor:
         self._temporary: Path | None = None
         self._stopping = False
         self._parent = os.getpid()
+        self.accounts = False
 
     @property
     def address(self) -> str:
@@ -216,12 +217,38 @@ class Supervisor:
         adopted = asyncio.run(take_over(root, index))
         if adopted is not None:
             tell(adopted, root)
+        self.accounts, told = asyncio.run(_set_up_accounts(self.configuration, root, index))
+        for line in told:
+            print(f"lading: {line}", flush=True)
 
     def _listen(self) -> list[socket.socket]:
         http = self.configuration.http
         if http.net == "unix":
             return [_listen_unix(http.addr)]
         return _listen_tcp("http.addr", *http.address, self.number)
+
+
+async def _set_up_accounts(configuration: Configuration, root: Path, index: str) -> tuple[bool, list[str]]:
+    """Whether accounts are on, and what was made for them."""
+    from lading.access.htpasswd import Htpasswd
+    from lading.access.sealing import Seal, read_key
+    from lading.app import account_settings, seal_path
+    from lading.control.accounts import are_on, note, set_up
+    from lading.stores.metadata.engine import open_index
+
+    metadata = open_index(index)
+    try:
+        if not await are_on(metadata, configuration.accounts):
+            if configuration.accounts is not None:
+                await note(metadata, on=False)
+            return False, []
+        htpasswd = configuration.auth.htpasswd
+        if htpasswd is not None:
+            Htpasswd.open(htpasswd.path, htpasswd.realm).close()
+        seal = Seal(read_key(seal_path(configuration, root)))
+        return True, await set_up(metadata, seal, account_settings(configuration))
+    finally:
+        await metadata.close()
 
 
 def _listen_tcp(key: str, host: str, port: int, number: int) -> list[socket.socket]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lading.stores.metadata.schema import content, work
+from lading.stores.metadata.schema import access, content, control, work
 from lading.stores.metadata.schema.base import OLDEST, VERSION, tables
 
-SUBJECTS = (content, work)
+SUBJECTS = (content, access, control, work)
 """The modules that add tables; a new subject is added here."""
 
 __all__ = ["OLDEST", "SUBJECTS", "VERSION", "tables"]

@@ -1,0 +1,159 @@
+"""Who is it? A name and a secret are shown to everything that could know them, and a principal comes out.
+
+A robot is known by its name, a personal access token by its form, and everybody else by the providers in turn. All of
+them say the same of an unknown name and of a wrong password, and take as long. Failures are counted
+(:mod:`lading.access.failures`) and told to a *witness*, which writes the audit log.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from lading.access import credentials
+from lading.access.credentials import Prefix
+from lading.access.failures import Failures, Lockout
+from lading.access.passwords import Checker
+from lading.access.personal import PersonalTokens, worth_noting
+from lading.access.principal import Kind, Principal
+from lading.access.providers.base import IdentityProvider
+from lading.access.refresh import Login, RefreshTokens
+from lading.access.robots import PREFIX, Robots, stored_name
+from lading.access.users import User, Users
+from lading.errors import Denied, TooMany
+from lading.stores.metadata.transaction import Metadata, Transaction
+
+log = structlog.get_logger(__name__)
+
+WRONG = "wrong user name or password"
+
+
+class LoginRefused(Denied):
+    """Nobody can be let in with these; the face makes a 401 of it."""
+
+    code = "UNAUTHORIZED"
+
+
+class Witness(Protocol):
+    """Hears of logins."""
+
+    def login(self, name: str, address: str, *, result: str) -> None:
+        """Somebody logged in (``result`` success), failed to (failure), or was locked out by this failure (locked)."""
+
+
+class Authenticate:
+    """Tells who somebody is."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        providers: Sequence[IdentityProvider],
+        checker: Checker,
+        lockout: Lockout,
+        witness: Witness,
+    ) -> None:
+        self._metadata = metadata
+        self._providers = providers
+        self._checker = checker
+        self._lockout = lockout
+        self._witness = witness
+
+    async def login(self, name: str, password: bytes, address: str) -> Principal:
+        """The principal; raises :class:`LoginRefused`, or ``TooMany`` where name or address is locked for a while."""
+        robot = stored_name(name)
+        text = password.decode("utf-8", "replace")
+        if robot is not None:
+            return await self._robot(robot, text, address)
+        if text.startswith(Prefix.PERSONAL):
+            return await self._personal(name, text, address)
+        locked = await self._metadata.read(lambda tx: Failures(tx, self._lockout).locked(name, address))
+        if locked:
+            raise TooMany("too many logins failed: try again later", retry_after=locked)
+        for provider in self._providers:
+            noted = provider.remembered(name, password)
+            principal = await provider.verify(name, password)
+            if principal is not None:
+                if not noted:
+                    await self._succeeded(principal)
+                return principal
+        raise await self._failed(name, address)
+
+    async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
+        """Whose refresh token this is."""
+
+        async def read(tx: Transaction) -> tuple[Principal, Login] | None:
+            login = await RefreshTokens(tx).of_secret(secret)
+            if login is None:
+                return None
+            if login.robot is not None:
+                robot = await Robots(tx).find(login.robot)
+                good = robot is not None and not robot.disabled and not robot.expired(tx.now)
+                return (Principal(robot.login, Kind.ROBOT, robot.id), login) if robot and good else None
+            user = await Users(tx).find(login.user or 0)
+            return (_principal(user), login) if user is not None and not user.disabled else None
+
+        found = await self._metadata.read(read)
+        if found is None:
+            self._witness.login("", address, result="failure")
+            raise LoginRefused("this login has ended: log in again")
+        return found
+
+    def close(self) -> None:
+        """Let go of threads."""
+        for provider in self._providers:
+            provider.close()
+        self._checker.close()
+
+    async def _robot(self, stored: str, secret: str, address: str) -> Principal:
+        robot = await self._metadata.read(lambda tx: Robots(tx).named(stored))
+        kept = robot.secret if robot is not None else ""
+        if kept.startswith("$"):
+            good = await self._checker.fits(PREFIX + stored, secret.encode(), kept)
+        else:
+            good = hmac.compare_digest(credentials.digest(secret), kept)
+        if robot is None or not good or robot.disabled or robot.expired(self._metadata.now()):
+            self._witness.login(PREFIX + stored, address, result="failure")
+            raise LoginRefused(WRONG)
+        if worth_noting(robot.used_at, self._metadata.now()):
+            await self._metadata.write(lambda tx: Robots(tx).used(robot.id), durable=False)
+        return Principal(robot.login, Kind.ROBOT, robot.id)
+
+    async def _personal(self, name: str, secret: str, address: str) -> Principal:
+        async def read(tx: Transaction) -> tuple[Principal, int] | None:
+            token = await PersonalTokens(tx).of_secret(secret)
+            user = await Users(tx).find(token.user) if token else None
+            if token is None or user is None or user.disabled or user.name != name:
+                return None
+            return Principal(user.name, Kind.USER, user.id, token.limits), (
+                token.id if worth_noting(token.used_at, tx.now) else 0
+            )
+
+        found = await self._metadata.read(read)
+        if found is None:
+            self._witness.login(name, address, result="failure")
+            raise LoginRefused(WRONG)
+        principal, token = found
+        if token:
+            await self._metadata.write(lambda tx: PersonalTokens(tx).used(token), durable=False)
+        return principal
+
+    async def _succeeded(self, principal: Principal) -> None:
+        async def note(tx: Transaction) -> None:
+            await Users(tx).seen(principal.id)
+            await Failures(tx, self._lockout).succeeded(principal.name)
+
+        await self._metadata.write(note, durable=False)
+
+    async def _failed(self, name: str, address: str) -> LoginRefused:
+        locks = await self._metadata.write(lambda tx: Failures(tx, self._lockout).failed(name, address), durable=False)
+        self._witness.login(name, address, result="locked" if locks else "failure")
+        if locks:
+            log.warning("too many logins failed: locked for a while", address=address)
+        return LoginRefused(WRONG)
+
+
+def _principal(user: User) -> Principal:
+    return Principal(user.name, Kind.USER, user.id)

@@ -1,0 +1,1 @@
+"""Where identities come from, one file a source."""

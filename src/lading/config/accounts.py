@@ -1,0 +1,111 @@
+"""``accounts``: users, projects and roles of this registry's own."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, SecretStr
+
+from lading.config.fields import (
+    Duration,
+    Flag,
+    Secret,
+    Section,
+    Text,
+    Whole,
+    between,
+    group,
+    lasting,
+    one_of,
+    setting,
+)
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text[:60]!r} is no address and no network, as 10.0.0.0/8") from None
+    return texts
+
+
+def _label(text: str) -> str:
+    if not text or len(text) > 128 or not text.isprintable() or '"' in text or "\\" in text:
+        raise ValueError("must be 1 to 128 printable characters without quotes and backslashes")
+    return text
+
+
+def _url(text: str) -> str:
+    if text and (not text.startswith(("http://", "https://")) or '"' in text or not text.isprintable() or " " in text):
+        raise ValueError("must be a URL, as https://registry.example.com/service/token")
+    return text
+
+
+class Password(Section):
+    minlength: Annotated[Whole, between(6, 128)] = setting(8, "The fewest characters a local user's password may have.")
+    mixed: Flag = setting(True, "Ask for a small letter, a large one and a digit, as Harbor does.")
+
+
+class Lockout(Section):
+    attempts: Annotated[Whole, between(0, 10_000)] = setting(
+        10, "Failed logins within window after which an account's password is not looked at for duration; 0: never."
+    )
+    addressattempts: Annotated[Whole, between(0, 1_000_000)] = setting(
+        100, "The same for a client's address, whatever the names it tries; 0: never."
+    )
+    window: Annotated[Duration, lasting("10s", "24h")] = setting(timedelta(minutes=10), "Over how long failures count.")
+    duration: Annotated[Duration, lasting("1s", "24h")] = setting(timedelta(minutes=10), "How long a lock lasts.")
+
+
+class Audit(Section):
+    pulls: Annotated[Literal["none", "summed", "each"], one_of("none", "summed", "each")] = setting(
+        "summed", "Pulls: none, one row a minute for each caller and artifact with a count, or each of them."
+    )
+    keep: Annotated[Duration, lasting("1h", "876000h")] = setting(timedelta(hours=2160), "How long rows are kept.")
+    syslog: Text = setting("", "Send each row to syslog too: a socket as /dev/log, or host:port for UDP.")
+
+
+class Accounts(Section):
+    enabled: Flag = setting(True, "Keep accounts. Once they were on they stay on until this says false.")
+    admin: Annotated[Text, AfterValidator(_label)] = setting("admin", "The name of the first administrator.")
+    adminpassword: Secret = setting(
+        SecretStr(""),
+        "The first administrator's password, read at the first start alone; LADING_ADMIN_PASSWORD is the same. Without "
+        "either one is made and shown once.",
+    )
+    realm: Annotated[Text, AfterValidator(_url)] = setting(
+        "", "The token service's URL as clients reach it; empty: /service/token on whatever host they asked."
+    )
+    service: Annotated[Text, AfterValidator(_label)] = setting("lading", "The audience of tokens.")
+    issuer: Annotated[Text, AfterValidator(_label)] = setting("lading", "The issuer of tokens.")
+    services: tuple[Text, ...] = setting(
+        (), "Other registries that trust tokens of this one, by the name each has for itself (auth.token.service)."
+    )
+    tokenlifetime: Annotated[Duration, lasting("1m", "24h")] = setting(
+        timedelta(minutes=10), "How long a token is good for."
+    )
+    refreshlifetime: Annotated[Duration, lasting("1h", "8760h")] = setting(
+        timedelta(hours=720), "How long a docker login with an identity token is good for after its last use."
+    )
+    keylifetime: Annotated[Duration, lasting("24h", "87600h")] = setting(
+        timedelta(hours=2160), "After how long another key signs tokens."
+    )
+    keyfile: Text = setting(
+        "",
+        "The file with the key that seals stored secrets, made when missing; empty: lading/seal.key beside the index.",
+    )
+    anonymous: Flag = setting(True, "Let callers without a name pull from public projects.")
+    public: Flag = setting(False, "Make new projects public unless their maker says otherwise.")
+    createonpush: Flag = setting(False, "Make a project when an administrator pushes into one that is not there.")
+    selfregistration: Flag = setting(False, "Let people make accounts for themselves.")
+    everyonecreates: Flag = setting(True, "Let every user make projects; otherwise only administrators do.")
+    trustedproxies: Annotated[tuple[Text, ...], AfterValidator(_networks)] = setting(
+        ("127.0.0.0/8", "::1/128"),
+        "Proxies whose X-Forwarded-For tells the client's address, for locks and the audit log.",
+    )
+    password: Password = group(Password, "Which passwords local users may have.")
+    lockout: Lockout = group(Lockout, "When failed logins lock.")
+    audit: Audit = group(Audit, "What is kept of who did what.")

@@ -1,0 +1,219 @@
+"""Accounts as a whole: whether they are on, what they begin with, and what one process needs to serve them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import bindparam, select, text
+
+from lading.access.accounts import AccountsFile
+from lading.access.authenticate import Authenticate
+from lading.access.failures import Failures, Lockout
+from lading.access.gate import Gate
+from lading.access.members import DEFAULT
+from lading.access.passwords import Checker, Policy, hashed
+from lading.access.principal import Kind, Principal
+from lading.access.providers.base import IdentityProvider
+from lading.access.providers.htpasswd import HtpasswdFile
+from lading.access.providers.local import Local
+from lading.access.refresh import RefreshTokens
+from lading.access.revocations import Revocations
+from lading.access.rights import Rights
+from lading.access.sealing import Seal
+from lading.access.service import Lifetimes, TokenService
+from lading.access.signing import Keyring, SigningKeys
+from lading.access.users import User, Users
+from lading.control.audit import Recorder, purge
+from lading.control.projects import Belonging, Projects
+from lading.control.quotas import QuotaRules, Quotas
+from lading.errors import ConfigurationError, Invalid
+from lading.jobs.kinds import Task
+from lading.jobs.outbox import Outbox
+from lading.registry.sight import Sight
+from lading.stores.metadata.schema.work import facts
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+_FACT = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
+_NOTE = Statement(
+    text(
+        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+)
+_ON = "accounts"
+TOKEN_PATH = "/service/token"  # noqa: S105 - a path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the configuration says of accounts; times in milliseconds."""
+
+    admin: str = "admin"
+    password: str = ""
+    realm: str = ""
+    prefix: str = ""
+    service: str = "lading"
+    issuer: str = "lading"
+    services: tuple[str, ...] = ()
+    lifetimes: Lifetimes = field(default_factory=lambda: Lifetimes(600_000, 30 * 86_400_000))
+    key_lifetime: int = 90 * 86_400_000
+    anonymous: bool = True
+    public: bool = False
+    create_on_push: bool = False
+    policy: Policy = field(default_factory=Policy)
+    lockout: Lockout = field(default_factory=Lockout)
+    pulls: str = "summed"
+    audit_keep: int = 90 * 86_400_000
+    htpasswd: Path | None = None
+
+
+class Named(Protocol):
+    """The section of the configuration, as far as switching on goes."""
+
+    @property
+    def enabled(self) -> bool: ...
+
+
+async def are_on(metadata: Metadata, named: Named | None) -> bool:
+    """Whether accounts are on: the configuration says, or else they are if they were."""
+    if named is not None:
+        return named.enabled
+    row = await metadata.row(_FACT, name=_ON)
+    return row is not None and row[0] == "on"
+
+
+async def note(metadata: Metadata, *, on: bool) -> None:
+    """Remember whether accounts are on, so that a section that gets lost opens nothing."""
+    value = "on" if on else "off"
+    await metadata.write(lambda tx: tx.execute(_NOTE, name=_ON, value=value))
+
+
+async def set_up(metadata: Metadata, seal: Seal, settings: Settings) -> list[str]:
+    """Make what accounts begin with and is not there yet; what to tell whoever started this.
+
+    An administrator, a key to sign with, the project ``library``, and projects for repositories that were there before.
+    """
+    told: list[str] = []
+    password = settings.password
+    missing = not await metadata.read(lambda tx: Users(tx).any_admin())
+    if missing and password:
+        try:
+            settings.policy.check(password, settings.admin)
+        except Invalid as error:
+            problem = f"accounts.adminpassword (LADING_ADMIN_PASSWORD): {error.message}"
+            raise ConfigurationError(problem, [problem]) from None
+    stored = ""
+    if missing:
+        password = password or secrets.token_urlsafe(18) + "-1aA"
+        stored = hashed(password)
+
+    async def begin(tx: Transaction) -> list[str]:
+        await tx.execute(_NOTE, name=_ON, value="on")
+        keys = SigningKeys(tx, seal)
+        await keys.rotate(settings.issuer, age=settings.key_lifetime, lifetime=2 * settings.lifetimes.token)
+        admin = await _admin(tx, settings.admin, stored) if missing else None
+        projects = Projects(tx)
+        if await projects.named(DEFAULT) is None:
+            await projects.add(DEFAULT, admin.id if admin else None, public=settings.public)
+        return await projects.adopt(admin.id if admin else await _some_admin(tx))
+
+    adopted = await metadata.write(begin)
+    if missing and not settings.password:
+        told.append(f"the administrator {settings.admin} was made, with the password {password} (shown this once)")
+    if adopted:
+        names = ", ".join(adopted[:10]) + (f" and {len(adopted) - 10} more" if len(adopted) > 10 else "")
+        told.append(f"private projects were made for repositories that were here before: {names}")
+    return told
+
+
+async def _admin(tx: Transaction, name: str, stored: str) -> User:
+    users = Users(tx)
+    found = await users.named(name)
+    if found is None:
+        return await users.add(name, password=stored, admin=True)
+    await users.set_password(found, stored)
+    await users.set_disabled(found, disabled=False)
+    await users.set_admin(found, admin=True)
+    return found
+
+
+async def _some_admin(tx: Transaction) -> int | None:
+    _, users = await Users(tx).page("", 10_000)
+    return next((user.id for user in users if user.admin), None)
+
+
+async def tend(metadata: Metadata, seal: Seal, settings: Settings, task: Task) -> dict[str, int]:
+    """The job done once in a while: another key if it is time, old rows forgotten, quotas counted anew."""
+
+    async def forget(tx: Transaction) -> None:
+        keys = SigningKeys(tx, seal)
+        await keys.rotate(settings.issuer, age=settings.key_lifetime, lifetime=2 * settings.lifetimes.token)
+        await RefreshTokens(tx).forget()
+        await Failures(tx, settings.lockout).forget()
+        await Revocations(tx).forget(tx.now - 2 * settings.lifetimes.token - 86_400_000)
+
+    await metadata.write(forget)
+    purged = await purge(metadata, settings.audit_keep)
+    projects = await metadata.read(lambda tx: Quotas(tx).projects())
+    for done, project in enumerate(projects):
+        task.progress(done, len(projects), "counting what projects use")
+        await metadata.write(lambda tx, project=project: Quotas(tx).settle(project))  # type: ignore[misc]
+    return {"projects": len(projects), "purged": purged}
+
+
+class Accounts:
+    """What one process needs: the guard, the token service, the rules, and who takes notes."""
+
+    def __init__(self, metadata: Metadata, outbox: Outbox, seal: Seal, settings: Settings) -> None:
+        self._metadata = metadata
+        self.settings = settings
+        self.seal = seal
+        self.recorder = Recorder(metadata, pulls=settings.pulls)
+        self.checker = Checker()
+        self.keyring = Keyring(seal, settings.issuer, settings.service)
+        self.authenticate = Authenticate(metadata, self._providers(), self.checker, settings.lockout, self.recorder)
+        self.gate = Gate(
+            metadata,
+            self.keyring,
+            self.authenticate,
+            realm=settings.realm,
+            path=settings.prefix + TOKEN_PATH,
+            anonymous=settings.anonymous,
+        )
+        self.tokens = TokenService(metadata, self.keyring, settings.lifetimes, anonymous=settings.anonymous)
+        self.belonging = Belonging(create=settings.create_on_push, public=settings.public)
+        self.quotas = QuotaRules(outbox, self.recorder.refused)
+
+    async def open(self) -> None:
+        """Read what is needed before the first request, and begin to look for what changes."""
+        self.quotas.loop = asyncio.get_running_loop()
+        await self.gate.look()
+        self.gate.watch()
+
+    async def sight(self, tx: Transaction, who: Principal) -> Sight:
+        """Which repositories and projects a caller sees in lists."""
+        rights = await Rights.of(tx, who, anonymous=self.settings.anonymous)
+        if rights.admin:
+            return Sight()
+        known = rights.who.kind is not Kind.ANONYMOUS
+        return Sight(
+            everything=False,
+            public=known or (self.settings.anonymous and who.kind is Kind.ANONYMOUS),
+            user=rights.who.id if rights.who.kind is Kind.USER else 0,
+            robot=rights.who.id if rights.who.kind is Kind.ROBOT else 0,
+        )
+
+    async def close(self) -> None:
+        """Write what was noted, and let go of threads."""
+        self.gate.close()
+        await self.recorder.flush()
+
+    def _providers(self) -> Sequence[IdentityProvider]:
+        providers: list[IdentityProvider] = [Local(self._metadata, self.checker)]
+        if self.settings.htpasswd is not None:
+            providers.append(HtpasswdFile(self._metadata, self.checker, AccountsFile(self.settings.htpasswd)))
+        return providers

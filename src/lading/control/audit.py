@@ -1,0 +1,346 @@
+"""The audit log: who did what where, with which result.
+
+Pushes, deletions and changes of settings are written in the transaction that makes them true; logins and pulls, which
+change nothing, are gathered in memory for a second or a minute (*summed*: one row for each caller and artifact). Rows
+are only ever added; the purge takes the oldest. Pages go by key from the newest on, and each filter has an index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import bindparam, delete, func, insert, select, text
+
+from lading.access.members import namespace
+from lading.jobs.events import (
+    BlobDeleted,
+    By,
+    Event,
+    ManifestDeleted,
+    ManifestPushed,
+    QuotaExceeded,
+    TagDeleted,
+)
+from lading.jobs.kinds import Task
+from lading.stores.metadata.schema.control import audit
+from lading.stores.metadata.schema.work import facts
+from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
+
+SUCCESS, FAILURE, DENIED, LOCKED = "success", "failure", "denied", "locked"
+MOST = 1000
+"""Rows one page may have."""
+_MOST_WAITING = 50_000
+_HOUR = 3_600_000
+_BATCH = 5000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row. ``count`` is how often it happened, for pulls that are summed."""
+
+    id: int
+    happened_at: int
+    operation: str
+    resource_type: str
+    resource: str
+    project: str
+    actor: str
+    address: str
+    result: str
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows are wanted; what is empty does not matter. Times in milliseconds."""
+
+    project: str = ""
+    actor: str = ""
+    operation: str = ""
+    resource_type: str = ""
+    resource: str = ""
+    result: str = ""
+    since: int = 0
+    until: int = 0
+
+    def given(self) -> Mapping[str, Any]:
+        """The conditions that were named."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+_columns = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
+_INSERT = Statement(
+    insert(audit).values({name: bindparam(name) for name in Entry.__dataclass_fields__ if name != "id"})
+)
+_FIRST_SINCE = Statement(
+    select(audit.c.id)
+    .where(audit.c.happened_at >= bindparam("since"))
+    .order_by(audit.c.happened_at, audit.c.id)
+    .limit(1)
+)
+_OLDEST = Statement(
+    select(audit.c.id).where(audit.c.happened_at < bindparam("before")).order_by(audit.c.happened_at).limit(_BATCH)
+)
+_PURGE = Statement(delete(audit).where(audit.c.id == bindparam("row")))
+_AFTER = Statement(
+    select(*_columns).where(audit.c.id > bindparam("after")).order_by(audit.c.id).limit(bindparam("limit"))
+)
+_PLACE = Statement(select(facts.c.value).where(facts.c.name == "audit-syslog"))
+_KEEP_PLACE = Statement(
+    text(
+        "INSERT INTO facts (name, value) VALUES ('audit-syslog', :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+)
+_NEWEST = Statement(select(func.coalesce(func.max(audit.c.id), 0)))
+
+
+@lru_cache(maxsize=256)
+def _page(names: frozenset[str]) -> Statement:
+    statement = select(*_columns).where(audit.c.id < bindparam("before"))
+    for name in sorted(names):
+        if name == "since":
+            statement = statement.where(audit.c.happened_at >= bindparam("since"), audit.c.id >= bindparam("lowest"))
+        elif name == "until":
+            statement = statement.where(audit.c.happened_at < bindparam("until"))
+        else:
+            statement = statement.where(audit.c[name] == bindparam(name))
+    return Statement(statement.order_by(audit.c.id.desc()).limit(bindparam("limit")))
+
+
+class Audit:
+    """The audit log, in a transaction."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def add(
+        self,
+        operation: str,
+        resource_type: str,
+        resource: str,
+        *,
+        by: By,
+        project: str = "",
+        result: str = SUCCESS,
+        detail: str = "",
+    ) -> None:
+        """Note something that is done in this very transaction."""
+        await self._tx.execute(
+            _INSERT,
+            **_entry(operation, resource_type, resource, by.actor, _host(by), project, result=result, detail=detail),
+            happened_at=self._tx.now,
+        )
+
+    async def page(self, wanted: Filter, limit: int, before: int = 2**62) -> list[Entry]:
+        """Rows with an id below ``before`` that fit, the newest first."""
+        given = dict(wanted.given())
+        if "since" in given:
+            # ids and times run alike but for what was gathered in memory
+            lowest = await self._tx.value(_FIRST_SINCE, since=given["since"] - _HOUR)
+            given["lowest"] = lowest if lowest is not None else 2**62
+        statement = _page(frozenset(wanted.given()))
+        rows = await self._tx.rows(statement, before=before, limit=min(limit, MOST), **given)
+        return [Entry(*row) for row in rows]
+
+    async def after(self, place: int, limit: int) -> list[Entry]:
+        """Rows in the order in which they came, from behind ``place`` on."""
+        return [Entry(*row) for row in await self._tx.rows(_AFTER, after=place, limit=limit)]
+
+    async def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Note what was gathered."""
+        await self._tx.execute_many(_INSERT, rows)
+
+    async def purge(self, before: int) -> int:
+        """Delete some of the rows older than that; how many, 0 when there are no more."""
+        doomed: Sequence[Row] = await self._tx.rows(_OLDEST, before=before)
+        await self._tx.execute_many(_PURGE, [{"row": row[0]} for row in doomed])
+        return len(doomed)
+
+
+class Recorder:
+    """Notes what happens in one process. ``pulls``: none, summed, each."""
+
+    def __init__(self, metadata: Metadata, *, pulls: str) -> None:
+        self._metadata = metadata
+        self._pulls = pulls
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        self._summed: dict[tuple[str, str, str, str], int] = {}
+        self._writing: dict[float, asyncio.Task[None]] = {}
+
+    async def react(self, tx: Transaction, event: Event, moment: int) -> None:
+        """Note an event in its own transaction."""
+        if isinstance(event, ManifestPushed):
+            where = f"{event.repository}:{event.tag}" if event.tag else f"{event.repository}@{event.target.digest}"
+            row = _of("create", "artifact", where, event, detail=event.target.digest if event.tag else "")
+        elif isinstance(event, ManifestDeleted | BlobDeleted):
+            kind = "artifact" if isinstance(event, ManifestDeleted) else "blob"
+            row = _of("delete", kind, f"{event.repository}@{event.digest}", event)
+        elif isinstance(event, TagDeleted):
+            row = _of("delete", "tag", f"{event.repository}:{event.tag}", event)
+        else:
+            return
+        await tx.execute(_INSERT, **row, happened_at=moment)
+
+    def login(self, name: str, address: str, *, result: str) -> None:
+        """Somebody logged in, or could not."""
+        self._soon(_entry("login", "user", name[:512], name[:512], address, "", result=result), 1.0)
+
+    def refused(self, event: QuotaExceeded) -> None:
+        """A push was refused."""
+        self._soon(_of("create", "artifact", event.repository, event, result=DENIED, detail="quota exceeded"), 1.0)
+
+    def pulled(self, repository: str, digest: str, tag: str, actor: str, address: str) -> None:
+        """Somebody was given a manifest."""
+        if self._pulls == "none":
+            return
+        where = f"{repository}:{tag}" if tag else f"{repository}@{digest}"
+        if self._pulls == "each":
+            detail = digest if tag else ""
+            self._soon(_entry("pull", "artifact", where, actor, address, namespace(repository), detail=detail), 1.0)
+            return
+        key = (where, digest if tag else "", actor, address)
+        if key not in self._summed and len(self._summed) >= _MOST_WAITING:
+            return
+        self._summed[key] = self._summed.get(key, 0) + 1
+        self._schedule(60.0, self._write_summed)
+
+    async def flush(self) -> None:
+        """Write all that waits; at the end of the program too."""
+        await self._write_waiting()
+        await self._write_summed()
+
+    async def _write_waiting(self) -> None:
+        rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if rows:
+            await self._metadata.write(lambda tx: Audit(tx).add_all(rows))
+
+    async def _write_summed(self) -> None:
+        summed, self._summed = self._summed, {}
+        rows = []
+        for (where, detail, actor, address), count in summed.items():
+            repository = where.partition("@")[0].partition(":")[0]
+            row = _entry("pull", "artifact", where, actor, address, namespace(repository), detail=detail)
+            rows.append({**row, "count": count, "happened_at": self._metadata.now()})
+        if rows:
+            await self._metadata.write(lambda tx: Audit(tx).add_all(rows))
+
+    def _soon(self, row: dict[str, Any], seconds: float) -> None:
+        self._waiting.append({**row, "happened_at": self._metadata.now()})
+        self._schedule(seconds, self._write_waiting)
+
+    def _schedule(self, seconds: float, write: Callable[[], Awaitable[None]]) -> None:
+        running = self._writing.get(seconds)
+        if running is None or running.done():
+            self._writing[seconds] = asyncio.get_running_loop().create_task(_later(seconds, write))
+
+
+async def _later(seconds: float, write: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(seconds)
+    await write()
+
+
+class Syslog:
+    """Sends the audit log on, row by row in order, each as JSON behind a header of RFC 3164's form.
+
+    ``where`` is a socket's path or ``host:port``. How far it came is kept: after a restart it goes on from there.
+    """
+
+    _FACILITY_AUTHPRIV, _NOTICE = 10, 5
+
+    def __init__(self, metadata: Metadata, where: str) -> None:
+        self._metadata = metadata
+        self._where = where
+
+    async def work(self, task: Task) -> None:
+        """The job: send what is new."""
+        while True:
+            place = await self._metadata.row(_PLACE)
+            if place is None:
+                newest = await self._metadata.read(lambda tx: tx.value(_NEWEST))
+                await self._keep(int(newest))
+                return
+            came = int(place[0])
+            entries = await self._metadata.scan(lambda tx, came=came: Audit(tx).after(came, 500))  # type: ignore[misc]
+            if not entries:
+                return
+            await asyncio.to_thread(self._send, entries)
+            await self._keep(entries[-1].id)
+            task.progress(task.done + len(entries))
+
+    async def _keep(self, place: int) -> None:
+        await self._metadata.write(lambda tx: tx.execute(_KEEP_PLACE, value=str(place)), durable=False)
+
+    def _send(self, entries: Sequence[Entry]) -> None:
+        host, _, port = self._where.rpartition(":")
+        local = self._where.startswith("/")
+        with socket.socket(socket.AF_UNIX if local else socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.connect(self._where if local else (host, int(port)))
+            for entry in entries:
+                head = f"<{self._FACILITY_AUTHPRIV * 8 + self._NOTICE}>lading-audit: "
+                line.send(head.encode() + as_json(entry))
+
+
+async def purge(metadata: Metadata, keep: int) -> int:
+    """Delete the rows older than ``keep`` milliseconds, some at a time; how many."""
+    gone = 0
+    while count := await metadata.write(lambda tx: Audit(tx).purge(tx.now - keep)):
+        gone += count
+    return gone
+
+
+def as_json(entry: Entry) -> bytes:
+    """A row as one line of JSON, without control characters that could end it."""
+    return msgspec.json.encode(asdict(entry))
+
+
+def _of(
+    operation: str, kind: str, resource: str, event: Event, *, result: str = SUCCESS, detail: str = ""
+) -> dict[str, Any]:
+    by = event.by
+    project = namespace(event.repository)
+    return _entry(operation, kind, resource, by.actor, _host(by), project, result=result, detail=detail)
+
+
+def _host(by: By) -> str:
+    """Where a request came from, without the port."""
+    try:
+        return str(ip_address(by.address))
+    except ValueError:
+        return by.address.rpartition(":")[0]
+
+
+def _entry(
+    operation: str,
+    resource_type: str,
+    resource: str,
+    actor: str,
+    address: str,
+    project: str,
+    *,
+    result: str = SUCCESS,
+    detail: str = "",
+) -> dict[str, Any]:
+    return {
+        "operation": operation,
+        "resource_type": resource_type,
+        "resource": resource[:1024],
+        "project": project[:255],
+        "actor": actor[:512],
+        "address": address[:64],
+        "result": result,
+        "count": 1,
+        "detail": detail[:4096],
+    }

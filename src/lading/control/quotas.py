@@ -1,0 +1,270 @@
+"""Quotas: how many bytes and repositories a project may have, each content counted once whatever holds it.
+
+``project_blobs`` has a row for each blob that a manifest of the project needs (its own bytes too); the row is the
+reservation, made in the transaction of the push. The sum is kept in several rows, one of which a push adds to at
+random, so that pushes do not wait for each other. Far from the limit a push takes the quota's row for reading only;
+near it, for itself, so that of two that would not fit together one is refused. *Near* leaves room for as many pushes of
+the same size as are ever in flight (:data:`MOST_AT_ONCE`).
+
+Blobs that no manifest names are not counted: they are refused where they alone would not fit, and collected otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, exists, func, select, text, update
+
+from lading.control.projects import Projects
+from lading.errors import Denied, Invalid
+from lading.jobs.events import By, QuotaExceeded, QuotaWarned
+from lading.jobs.outbox import Outbox
+from lading.registry.admission import BlobArrives, ManifestArrives, ManifestGoes, Question
+from lading.stores.metadata.schema.content import blobs
+from lading.stores.metadata.schema.control import project_blobs, projects, quotas, usages
+from lading.stores.metadata.transaction import Statement, Transaction
+
+UNLIMITED = -1
+MOST_AT_ONCE = 64
+WARN_AT = 0.85
+"""The part of a limit from which on a warning is given."""
+_SHARDS = 16
+
+_LIMIT = select(quotas.c.bytes, quotas.c.repositories, quotas.c.told).where(quotas.c.project_id == bindparam("project"))
+_READ_LIMIT = Statement(_LIMIT)
+_SHARE_LIMIT = Statement(_LIMIT.with_for_update(read=True))
+_LOCK_LIMIT = Statement(_LIMIT.with_for_update())
+_SET_LIMIT = Statement(
+    update(quotas)
+    .where(quotas.c.project_id == bindparam("project"))
+    .values(bytes=bindparam("new_bytes"), repositories=bindparam("new_repositories"), updated_at=bindparam("now"))
+)
+_TELL = Statement(update(quotas).where(quotas.c.project_id == bindparam("project")).values(told=bindparam("what")))
+_USED = Statement(select(func.coalesce(func.sum(usages.c.bytes), 0)).where(usages.c.project_id == bindparam("project")))
+_COUNTED = Statement(
+    select(
+        exists().where(
+            project_blobs.c.project_id == bindparam("project"),
+            project_blobs.c.blob_id == blobs.c.id,
+            blobs.c.digest == bindparam("digest"),
+        )
+    )
+)
+_NEEDED = (
+    "SELECT blob_id FROM manifest_blobs WHERE manifest_id = :manifest"
+    " UNION SELECT blob_id FROM manifests WHERE id = :manifest"
+)
+_RESERVE = Statement(
+    text(
+        "INSERT INTO project_blobs (project_id, blob_id, size) SELECT :project, b.id, b.size FROM blobs b"  # noqa: S608 - constants
+        " WHERE b.id IN (" + _NEEDED + ") ORDER BY b.id"
+        " ON CONFLICT (project_id, blob_id) DO NOTHING RETURNING size"
+    )
+)
+_HELD = (
+    "EXISTS (SELECT 1 FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id"
+    " JOIN project_repositories r ON r.repository_id = m.repository_id"
+    " WHERE mb.blob_id = project_blobs.blob_id AND r.project_id = :project AND m.id <> :manifest)"
+    " OR EXISTS (SELECT 1 FROM manifests m JOIN project_repositories r ON r.repository_id = m.repository_id"
+    " WHERE m.blob_id = project_blobs.blob_id AND r.project_id = :project AND m.id <> :manifest)"
+)
+_RELEASE = Statement(
+    text(
+        "DELETE FROM project_blobs WHERE project_id = :project"  # noqa: S608 - constants
+        " AND blob_id IN (" + _NEEDED + ") AND NOT (" + _HELD + ") RETURNING size"
+    )
+)
+_MANIFEST = Statement(text("SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"))
+_FORGET_UNHELD = Statement(text(f"DELETE FROM project_blobs WHERE project_id = :project AND NOT ({_HELD})"))  # noqa: S608 - constants
+_COUNT_ALL = Statement(
+    text(
+        "INSERT INTO project_blobs (project_id, blob_id, size) SELECT :project, b.id, b.size FROM blobs b WHERE b.id IN ("
+        "SELECT mb.blob_id FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id"
+        " JOIN project_repositories r ON r.repository_id = m.repository_id WHERE r.project_id = :project"
+        " UNION SELECT m.blob_id FROM manifests m JOIN project_repositories r ON r.repository_id = m.repository_id"
+        " WHERE r.project_id = :project) ORDER BY b.id ON CONFLICT (project_id, blob_id) DO NOTHING"
+    )
+)
+_ADD = Statement(
+    text(
+        "INSERT INTO usages (project_id, shard, bytes) VALUES (:project, :shard, :bytes)"
+        " ON CONFLICT (project_id, shard) DO UPDATE SET bytes = usages.bytes + excluded.bytes"
+    )
+)
+_FORGET_SUM = Statement(text("DELETE FROM usages WHERE project_id = :project"))
+_SUM = Statement(
+    select(func.coalesce(func.sum(project_blobs.c.size), 0)).where(project_blobs.c.project_id == bindparam("project"))
+)
+_FILLED_OTHERS = Statement(
+    text(
+        "SELECT COUNT(DISTINCT r.repository_id) FROM project_repositories r"
+        " JOIN manifests m ON m.repository_id = r.repository_id"
+        " WHERE r.project_id = :project AND r.repository_id <> :repository"
+    )
+)
+_HAS_MORE = Statement(text("SELECT 1 FROM manifests WHERE repository_id = :repository AND id <> :manifest LIMIT 1"))
+_EVERY = Statement(select(projects.c.id).order_by(projects.c.id))
+
+
+class QuotaRefused(Denied):
+    """The project's quota would be exceeded."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Limits (-1: none) and what is used of them."""
+
+    project: int
+    most_bytes: int
+    most_repositories: int
+    used_bytes: int
+    used_repositories: int
+
+
+class Quotas:
+    """The quotas, in a transaction."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def of(self, project: int) -> Quota | None:
+        """A project's quota and what is used of it."""
+        row = await self._tx.row(_READ_LIMIT, project=project)
+        if row is None:
+            return None
+        return Quota(project, row[0], row[1], await self.used(project), await Projects(self._tx).repositories(project))
+
+    async def used(self, project: int) -> int:
+        """Bytes a project uses."""
+        found: int = await self._tx.value(_USED, project=project)
+        return int(found)
+
+    async def limit(self, project: int, *, most_bytes: int, most_repositories: int = UNLIMITED) -> None:
+        """Set a project's limits; what is there already stays, even where it is more."""
+        if min(most_bytes, most_repositories) < UNLIMITED or max(most_bytes, most_repositories) >= 2**62:
+            raise Invalid("a limit is a number from 0 on, or -1 for none")
+        await self._tx.execute(
+            _SET_LIMIT, project=project, new_bytes=most_bytes, new_repositories=most_repositories, now=self._tx.now
+        )
+        await self._tx.execute(_TELL, project=project, what="")
+
+    async def settle(self, project: int) -> int:
+        """Count anew what a project uses, from what its manifests need; bytes."""
+        await self._tx.row(_LOCK_LIMIT, project=project)
+        await self._tx.execute(_FORGET_UNHELD, project=project, manifest=0)
+        await self._tx.execute(_COUNT_ALL, project=project)
+        used = int(await self._tx.value(_SUM, project=project))
+        await self._tx.execute(_FORGET_SUM, project=project)
+        await self._tx.execute(_ADD, project=project, shard=0, bytes=used)
+        return used
+
+    async def projects(self) -> list[int]:
+        """Every project there is."""
+        return [row[0] for row in await self._tx.rows(_EVERY)]
+
+
+class QuotaRules:
+    """The rules that keep quotas."""
+
+    def __init__(self, outbox: Outbox, refused: Callable[[QuotaExceeded], None]) -> None:
+        self._outbox = outbox
+        self._heard = refused
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def fits(self, tx: Transaction, question: Question) -> None:
+        """A blob that would not fit by itself is refused as it arrives, and a repository that is one too many."""
+        assert isinstance(question, BlobArrives | ManifestArrives)
+        project = await Projects(tx).of(question.repository)
+        row = await tx.row(_READ_LIMIT, project=project) if project is not None else None
+        if project is None or row is None:
+            return
+        if row[1] != UNLIMITED:
+            await self._repositories(tx, project, question, row[1])
+        if isinstance(question, BlobArrives) and row[0] != UNLIMITED:
+            used = await Quotas(tx).used(project)
+            if used + question.size > row[0]:
+                counted = await tx.value(_COUNTED, project=project, digest=question.digest)
+                if not counted and await Quotas(tx).settle(project) + question.size > row[0]:
+                    raise self._refused(question.name, question.by, used, row[0], question.size)
+
+    async def reserve(self, tx: Transaction, question: Question) -> None:
+        """A manifest's content is counted, and refused where it does not fit."""
+        assert isinstance(question, ManifestArrives)
+        project = await Projects(tx).of(question.repository)
+        if project is None:
+            return
+        sizes = await tx.rows(_RESERVE, project=project, manifest=question.row)
+        added = sum(row[0] for row in sizes)
+        if not added:
+            return
+        quota = Quotas(tx)
+        row = await tx.row(_READ_LIMIT, project=project)
+        limit, told = (row[0], row[2]) if row is not None else (UNLIMITED, "")
+        if limit != UNLIMITED:
+            near = await quota.used(project) + MOST_AT_ONCE * added > limit
+            await tx.row(_LOCK_LIMIT if near else _SHARE_LIMIT, project=project)
+        await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=added)
+        if limit == UNLIMITED:
+            return
+        used = await quota.used(project)
+        if used > limit:
+            used = await quota.settle(project)
+        if used > limit:
+            raise self._refused(question.name, question.by, used - added, limit, added)
+        if used > WARN_AT * limit and not told:
+            await tx.execute(_TELL, project=project, what="warning")
+            name = question.name
+            await self._outbox.emit(
+                tx, QuotaWarned(repository=name, by=question.by, project=str(project), used=used, limit=limit)
+            )
+
+    async def release(self, tx: Transaction, question: Question) -> None:
+        """What a manifest alone needed is counted no more when it goes."""
+        assert isinstance(question, ManifestGoes)
+        project = await Projects(tx).of(question.repository)
+        manifest = await tx.value(_MANIFEST, repository=question.repository, digest=question.digest)
+        if project is None or manifest is None:
+            return
+        sizes = await tx.rows(_RELEASE, project=project, manifest=manifest)
+        freed = sum(row[0] for row in sizes)
+        if freed:
+            await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=-freed)
+            await tx.execute(_TELL, project=project, what="")
+
+    async def _repositories(
+        self, tx: Transaction, project: int, question: BlobArrives | ManifestArrives, most: int
+    ) -> None:
+        own = question.row if isinstance(question, ManifestArrives) else 0
+        if await tx.value(_HAS_MORE, repository=question.repository, manifest=own) is not None:
+            return  # it is one of those that count already
+        await tx.row(_LOCK_LIMIT, project=project)
+        if await tx.value(_FILLED_OTHERS, project=project, repository=question.repository) >= most:
+            raise QuotaRefused(
+                f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
+            )
+
+    def _tell(self, event: QuotaExceeded) -> None:
+        self._outbox.emit_soon(event)
+        self._heard(event)
+
+    def _refused(self, name: str, by: By, used: int, limit: int, asked: int) -> QuotaRefused:
+        project = name.partition("/")[0]
+        event = QuotaExceeded(repository=name, by=by, project=project, used=used, limit=limit, asked=asked)
+        if self.loop is not None:
+            # this may be the thread that writes; and what is told must outlive the transaction that ends here
+            self.loop.call_soon_threadsafe(self._tell, event)
+        return QuotaRefused(
+            f"adding {_size(asked)} to the {_size(used)} this project uses would exceed its quota of {_size(limit)}; "
+            "delete what is not needed, or ask for a larger one",
+            detail={"used": used, "limit": limit, "asked": asked},
+        )
+
+
+def _size(count: int) -> str:
+    for unit, length in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} bytes"
