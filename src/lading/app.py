@@ -39,6 +39,7 @@ from lading.control.accounts import Accounts, Settings, are_on, tend
 from lading.control.audit import Syslog
 from lading.control.health import Health
 from lading.control.notifications import Address, Notifications
+from lading.errors import ConfigurationError
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.leases import Leases
@@ -61,7 +62,7 @@ from lading.registry.pull import Pull
 from lading.registry.purge import Purge
 from lading.registry.push import Push, PushPolicy
 from lading.registry.uploads import Uploads
-from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.blobs.driver import open_store
 from lading.stores.metadata.engine import is_remote, open_index
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
@@ -74,9 +75,9 @@ _KEEP_SECRET = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :v
 class Registry:
     """Everything one process needs to serve; made on the event loop it serves on."""
 
-    def __init__(self, configuration: Configuration, root: Path, index: str) -> None:
+    def __init__(self, configuration: Configuration, root: Path | None, index: str) -> None:
         self.configuration = configuration
-        self.store = FilesystemStore(root)
+        self.store = open_store(configuration.storage, root)
         self.metadata = open_index(index, **_connections(configuration))
         self._outage = configuration.database.outage.total_seconds() if is_remote(index) else 0.0
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]
@@ -164,6 +165,7 @@ class Registry:
         else:
             self.guard.close()
         await self.metadata.close()
+        await self.store.close()
 
 
 def _connections(configuration: Configuration) -> dict[str, Any]:
@@ -297,10 +299,17 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
     )
 
 
-def seal_path(configuration: Configuration, root: Path) -> Path:
+def seal_path(configuration: Configuration, root: Path | None) -> Path:
     """Where the key lies that seals stored secrets."""
     section = configuration.accounts
-    return Path(section.keyfile) if section is not None and section.keyfile else root / "lading" / "seal.key"
+    if section is not None and section.keyfile:
+        return Path(section.keyfile)
+    if root is None:
+        raise ConfigurationError(
+            "accounts.keyfile is required with an object store: the key that seals stored secrets lies beside a volume of "
+            "files otherwise. Name a file that all replicas have, such as /etc/lading/seal.key"
+        )
+    return root / "lading" / "seal.key"
 
 
 def account_settings(configuration: Configuration) -> Settings:

@@ -8,34 +8,79 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from lading.config.storage import S3
 from lading.stores.blobs.base import BlobStore
 from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.blobs.remote import RemoteStore
+from lading.stores.blobs.s3 import S3Client
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata
+from tests.support.objects import Moto, Swift
 
-BLOB_STORES: dict[str, Callable[[Path], BlobStore]] = {"filesystem": lambda root: FilesystemStore(root, threads=4)}
+BLOB_STORES = ("filesystem", "moto")
 
 _EXPECTED = re.compile(
     r"docker/registry/v2/(?:blobs/(?:sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126})/data"
-    r"|repositories/.+/_uploads/[0-9a-f-]{36}/(?:data|startedat))"
+    r"|repositories/.+/_uploads/[0-9a-f-]{36}/(?:data|startedat))|lading/uploads/.+/[0-9a-f-]{36}/(?:record|piece-.+)"
 )
 
 
-@pytest.fixture(params=BLOB_STORES)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], BlobStore]:
-    """Opens the store; twice, as two processes do."""
-    return lambda: BLOB_STORES[request.param](tmp_path / "store")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Over every store; over the slow one, which is a real one, what is marked ``real``."""
+    if "open_store" in metafunc.fixturenames:
+        real = metafunc.definition.get_closest_marker("real") is not None
+        metafunc.parametrize("open_store", [*BLOB_STORES, *(["swift"] if real else [])], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    with Swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server
 
 
 @pytest.fixture
-def store(open_store: Callable[[], BlobStore], tmp_path: Path) -> Iterator[BlobStore]:
-    yield open_store()
-    root = tmp_path / "store"
-    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()]
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], BlobStore]]:
+    """Opens the store; twice, as two processes do."""
+    made: list[BlobStore] = []
+    server = None if request.param == "filesystem" else request.getfixturevalue(request.param)
+    prefix = f"/{uuid4().hex}"
+
+    def make() -> BlobStore:
+        if server is None:
+            made.append(FilesystemStore(tmp_path / "store", threads=4))
+        else:
+            objects = S3Client(S3.model_validate({**server.settings, "rootdirectory": prefix}))
+            made.append(RemoteStore(objects, prefix, where="the test", part=1 << 20))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(open_store: Callable[[], BlobStore], tmp_path: Path) -> AsyncIterator[BlobStore]:
+    made = open_store()
+    yield made
+    if isinstance(made, RemoteStore):
+        assert await made.clear(datetime.now(UTC) + timedelta(days=1)) == 0, "a multipart upload was left behind"
+        prefix = str(made.layout.root)
+        files = [each.key.removeprefix(f"{prefix}/") async for each in made.objects.list(f"{prefix}/")]
+    else:
+        root = tmp_path / "store"
+        files = [path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()]
     assert [name for name in files if not _EXPECTED.fullmatch(name)] == [], "left behind"
 
 

@@ -153,8 +153,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_store_holds_what_the_model_holds(self) -> None:
         store = self.sides[0].store
-        assert {found.uuid: found.size for found in store.uploads()} == self.open
-        assert dict(store.walk()) == {digest: len(data) for digest, data in self.stored.items()}
+        assert {found.uuid: found.size for found in store._uploads()} == self.open
+        assert dict(store._blobs()) == {digest: len(data) for digest, data in self.stored.items()}
 
 
 TestUploads = Machine.TestCase

@@ -63,7 +63,7 @@ class Figures:
         return self._metrics.page(Gauges(stored, uploads, waiting, not self._health.failing(), jobs), accept)
 
     async def _open_uploads(self) -> int:
-        return await asyncio.to_thread(lambda: sum(1 for _ in self._store.uploads()))
+        return sum([1 async for _ in self._store.uploads()])
 
 
 class DebugApplication:

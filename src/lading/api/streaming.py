@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from lading.api.request import FilePart, Request
 from lading.errors import RangeInvalid
 
 _RANGE = re.compile(r"\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII)
-_CHUNK = 1 << 18
 
 
 class RangeUnsatisfiable(RangeInvalid):
@@ -62,19 +61,14 @@ def not_modified(request: Request, etag: str) -> bool:
 
 
 async def send_file(scope: dict[str, Any], part: FilePart, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
-    """Send a part of a file: by the kernel where the connection can, else read in a thread."""
-    if "http.response.zerocopysend" in scope["extensions"]:
-        await send(
-            {"type": "http.response.zerocopysend", "file": part.file, "offset": part.offset, "count": part.count}
-        )
+    """Send a part of a blob: by the kernel where it lies in a file and the connection can, else as it is read."""
+    file, left = part.file, part.count
+    if "http.response.zerocopysend" in scope["extensions"] and file.fileno() is not None:
+        await send({"type": "http.response.zerocopysend", "file": file, "offset": part.offset, "count": left})
         return
-    loop = asyncio.get_running_loop()
-    offset, end = part.offset, part.offset + part.count
-    while offset < end:
-        data = await loop.run_in_executor(None, part.file.read_at, offset, min(_CHUNK, end - offset))
-        if not data:
-            raise EOFError("the file is shorter than it was")
-        offset += len(data)
-        await send({"type": "http.response.body", "body": data, "more_body": offset < end})
+    async with aclosing(file.chunks(part.offset, left)) as chunks:  # type: ignore[type-var] # both are generators
+        async for data in chunks:
+            left -= len(data)
+            await send({"type": "http.response.body", "body": data, "more_body": left > 0})
     if not part.count:
         await send({"type": "http.response.body", "body": b""})

@@ -14,6 +14,7 @@ from lading.config.auth import METHODS
 from lading.config.fields import Section
 from lading.config.model import Configuration
 from lading.config.shape import about, dotted
+from lading.config.storage import S3
 from lading.config.values import parse_address
 
 Path = tuple[str | int, ...]
@@ -37,6 +38,8 @@ def notices(configuration: Configuration) -> Iterator[str]:
     for path, value, _, no_effect in _marked(configuration, ()):
         if no_effect and _active(value):
             yield f"{dotted(path)} has no effect: {no_effect}"
+    if configuration.storage.redirect.disable and configuration.storage.driver != "s3":
+        yield "storage.redirect.disable has no effect: the filesystem and inmemory drivers have nowhere to redirect to"
     if configuration.loglevel:
         yield "loglevel is deprecated: use log.level" + (
             ", which is set and wins" if "level" in configuration.log.model_fields_set else ""
@@ -97,12 +100,35 @@ def _storage(configuration: Configuration) -> Iterator[Problem]:
         named = ", ".join(storage.drivers)
         yield ("storage",), f"more than one driver: {named}; keep one (REGISTRY_STORAGE=<driver> replaces the file's)"
     for name in storage.drivers:
-        if name not in {"filesystem", "inmemory"}:
+        if name not in {"filesystem", "inmemory", "s3"}:
             refused = about(type(storage).model_fields[name], "refused")
             if not _active(getattr(storage, name)):
                 yield ("storage", name), f"refused: {refused}"
     if storage.filesystem is not None and not storage.filesystem.rootdirectory:
         yield ("storage", "filesystem", "rootdirectory"), "must not be empty"
+    if storage.s3 is not None:
+        yield from _s3(configuration, storage.s3)
+
+
+def _s3(configuration: Configuration, s3: S3) -> Iterator[Problem]:
+    at = ("storage", "s3")
+    yield from _required(s3, at, "bucket")
+    if not s3.region and not s3.regionendpoint:
+        yield (*at, "region"), "is required, unless regionendpoint names another server than Amazon's"
+    for key in ("regionendpoint", "redirectendpoint"):
+        value = getattr(s3, key)
+        if value and not _origin(value if "://" in value else f"https://{value}"):
+            yield (*at, key), "is no address of a server; write it as https://minio.example.com:9000"
+    if bool(s3.accesskey.get_secret_value()) != bool(s3.secretkey.get_secret_value()):
+        missing = "secretkey" if s3.accesskey.get_secret_value() else "accesskey"
+        yield (*at, missing), "is missing: accesskey and secretkey go together, or leave both out to use a role"
+    if s3.keyid and not s3.encrypt:
+        yield (*at, "keyid"), "needs encrypt: true"
+    if not s3.v4auth:
+        yield (*at, "v4auth"), "refused: Amazon has ended version 2 of its signatures, and Lading does not have it"
+    if not configuration.database.url:
+        message = "is required with storage.s3: names and tags do not lie in the bucket, so say where the index is, as "
+        yield ("database", "url"), message + "sqlite:////var/lib/lading/index.sqlite on a disk that stays"
 
 
 def _auth(configuration: Configuration) -> Iterator[Problem]:

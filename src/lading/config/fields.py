@@ -25,7 +25,16 @@ from pydantic import (
     model_validator,
 )
 
-from lading.config.values import URL, Plain, nanoseconds, parse_duration, parse_http_url, parse_size, resolve
+from lading.config.values import (
+    URL,
+    Plain,
+    format_size,
+    nanoseconds,
+    parse_duration,
+    parse_http_url,
+    parse_size,
+    resolve,
+)
 
 
 class Section(BaseModel):
@@ -143,12 +152,13 @@ def _not(given: Any) -> str:
 def one_of(*words: str) -> BeforeValidator:
     """One of these words, in any case; a last word ``""`` stands for nothing given and goes unnamed."""
     named = [word for word in words if word]
+    meant = {word.lower(): word for word in words}
 
     def check(given: Any) -> str:
         word = _text(given).lower()
-        if word not in words:
+        if word not in meant:
             raise ValueError(f"must be {', '.join(named[:-1])} or {named[-1]}, not {word[:60]!r}")
-        return str(word)
+        return meant[word]
 
     return BeforeValidator(check)
 
@@ -159,6 +169,17 @@ def between(least: int, most: int) -> AfterValidator:
     def check(value: int) -> int:
         if not least <= value <= most:
             raise ValueError(f"must be from {least} to {most}, not {value}")
+        return value
+
+    return AfterValidator(check)
+
+
+def sized(least: int, most: int) -> AfterValidator:
+    """A number of bytes in these bounds, both included."""
+
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            raise ValueError(f"must be from {format_size(least)} to {format_size(most)}")
         return value
 
     return AfterValidator(check)

@@ -193,7 +193,7 @@ def _unknown(at: Location) -> str:
     if close:
         return f"there is no such key; did you mean {dotted((*at[:-1], close[0]))}?"
     if at[:-1] == ("storage",):
-        return "there is no such storage driver; use filesystem or inmemory"
+        return "there is no such storage driver; use filesystem, s3 or inmemory"
     if at[:-1] == ("auth",):
         return "there is no such method; use htpasswd or token"
     return "there is no such key" + (f"; there are {', '.join(known)}" if 0 < len(known) <= 12 else "")

@@ -119,8 +119,8 @@ class Configuration(Section):
 
     @property
     def root(self) -> Path | None:
-        """The storage's root directory; ``None`` in memory."""
-        if self.storage.driver == "inmemory":
+        """The storage's root directory; ``None`` in memory and in an object store."""
+        if self.storage.driver != "filesystem":
             return None
         filesystem = self.storage.filesystem
         return Path(filesystem.rootdirectory if filesystem else "/var/lib/registry")

@@ -18,17 +18,9 @@ from lading.config.fields import (
     lasting,
     one_of,
     setting,
+    sized,
 )
-from lading.config.values import URL, format_size
-
-
-def _sized(least: int, most: int) -> AfterValidator:
-    def check(value: int) -> int:
-        if not least <= value <= most:
-            raise ValueError(f"must be from {format_size(least)} to {format_size(most)}")
-        return value
-
-    return AfterValidator(check)
+from lading.config.values import URL
 
 
 def _database(given: Any) -> URL:
@@ -87,11 +79,11 @@ class Server(Section):
 
 
 class Limits(Section):
-    manifestsize: Annotated[Size, _sized(2**16, 2**26)] = setting(
+    manifestsize: Annotated[Size, sized(2**16, 2**26)] = setting(
         4 * 2**20, "The largest manifest taken, in bytes or as 4MiB."
     )
     manifestdepth: Annotated[Whole, between(8, 100)] = setting(32, "How deep a manifest's JSON may be nested.")
-    headersize: Annotated[Size, _sized(2**12, 2**20)] = setting(
+    headersize: Annotated[Size, sized(2**12, 2**20)] = setting(
         64 * 2**10, "How large a request's line and headers may be together."
     )
     headertimeout: Annotated[Duration, lasting("1s", "1h")] = setting(

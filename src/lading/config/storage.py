@@ -6,14 +6,30 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import SecretStr, model_validator
 
-from lading.config.fields import Anything, Duration, Flag, Section, Text, group, instead_of_zero, lasting, setting
+from lading.config.fields import (
+    Anything,
+    Duration,
+    Flag,
+    Secret,
+    Section,
+    Size,
+    Text,
+    Whole,
+    between,
+    group,
+    instead_of_zero,
+    lasting,
+    one_of,
+    setting,
+    sized,
+)
 
 DRIVERS = ("filesystem", "inmemory", "s3", "gcs", "azure", "oss", "swift")
 """Every driver registry:2 or 3 ever had; one of them must be named."""
 
-_LATER = "object stores come with a later version of Lading; use storage.filesystem"
+_LATER = "this object store comes with a later version of Lading; use storage.s3 or storage.filesystem"
 _GONE = "registry 3 has removed this driver and Lading does not have it; use storage.filesystem"
 
 
@@ -36,6 +52,71 @@ class InMemory(Section):
     go_map: ClassVar[bool] = True
 
 
+_PART = sized(5 * 2**20, 5 * 2**30)
+
+
+class S3(Section):
+    """registry:2's ``s3`` driver; what is not given in keys comes from where Amazon's tools look for it."""
+
+    go_map: ClassVar[bool] = True
+
+    bucket: Text = setting("", "The bucket. It must be there.")
+    region: Text = setting("", "Its region. Required unless regionendpoint is set.")
+    regionendpoint: Text = setting(
+        "", "The address of another S3-compatible server, as https://minio.example.com:9000."
+    )
+    redirectendpoint: Text = setting(
+        "", "The address under which clients reach that server, where it is another one; for redirects."
+    )
+    forcepathstyle: Flag | None = setting(
+        None, "Name the bucket in the path and not in the host. Absent: where regionendpoint is set."
+    )
+    accesskey: Secret = setting(
+        SecretStr(""),
+        "The access key. Absent: the environment, shared files, or the role of the machine, the task or the service "
+        "account.",
+    )
+    secretkey: Secret = setting(SecretStr(""), "Its secret.")
+    sessiontoken: Secret = setting(SecretStr(""), "The token that goes with temporary keys.")
+    rootdirectory: Text = setting("", "A prefix of every key; blobs below it in registry:2's layout.")
+    chunksize: Annotated[Size, _PART] = setting(
+        10 * 2**20, "How large a part of an upload is. Uploads beyond 2,000 parts have larger ones."
+    )
+    multipartcopychunksize: Annotated[Size, _PART] = setting(32 * 2**20, "How large the parts of a copy are.")
+    multipartcopymaxconcurrency: Annotated[Whole, between(1, 1000)] = setting(
+        100, "How many parts of a copy are copied at once."
+    )
+    multipartcopythresholdsize: Annotated[Size, _PART] = setting(
+        32 * 2**20, "How large a blob is that is copied by parts."
+    )
+    encrypt: Flag = setting(False, "Ask the store to encrypt what it keeps: AES256, or by keyid.")
+    keyid: Text = setting("", "The KMS key to encrypt with; needs encrypt.")
+    storageclass: Annotated[
+        Text,
+        one_of(
+            "STANDARD", "NONE", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "OUTPOSTS",
+            "GLACIER_IR",
+        ),
+    ] = setting("STANDARD", "The storage class. STANDARD and NONE name none, which is the bucket's default.")  # fmt: skip
+    objectacl: Annotated[
+        Text,
+        one_of(
+            "private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read",
+            "bucket-owner-full-control",
+        ),
+    ] = setting("private", "The canned ACL of objects. private names none.")  # fmt: skip
+    secure: Flag = setting(True, "Speak TLS where regionendpoint does not begin with http:// or https://.")
+    skipverify: Flag = setting(False, "Do not check the server's certificate.")
+    accelerate: Flag = setting(False, "Use Amazon's transfer acceleration.")
+    usedualstack: Flag = setting(False, "Use Amazon's addresses for IPv6 too.")
+    usefipsendpoint: Flag = setting(False, "Use Amazon's FIPS addresses.")
+    useragent: Text = setting("", "Added to the client's name.")
+    v4auth: Flag = setting(True, "Sign by version 4, the only one there is: false is refused.")
+    loglevel: Anything = setting(
+        "off", "What Amazon's Go SDK logs.", no_effect="that SDK is not used; failures of the store are in Lading's log"
+    )
+
+
 class Delete(Section):
     go_map: ClassVar[bool] = True
 
@@ -47,8 +128,7 @@ class Redirect(Section):
 
     disable: Flag = setting(
         False,
-        "Do not send clients to the object store for blobs.",
-        no_effect="the filesystem and inmemory drivers have nowhere to redirect to",
+        "Hand out blobs of an object store, where clients would else be sent to the store for them.",
     )
 
 
@@ -114,7 +194,7 @@ class Storage(Section):
     inmemory: InMemory | None = setting(
         None, "Blobs in memory, gone when the process ends; the index is temporary too."
     )
-    s3: Anything = setting(None, "Blobs in Amazon S3 or what speaks like it.", refused=_LATER)
+    s3: S3 | None = setting(None, "Blobs in Amazon S3 or what speaks like it. Needs database.url.")
     gcs: Anything = setting(None, "Blobs in Google Cloud Storage.", refused=_LATER)
     azure: Anything = setting(None, "Blobs in Azure Blob Storage.", refused=_LATER)
     oss: Anything = setting(None, "Blobs in Alibaba's object store.", refused=_GONE)
@@ -141,6 +221,8 @@ class Storage(Section):
         return tuple(name for name in DRIVERS if name in self.model_fields_set and getattr(self, name) is not None)
 
     @property
-    def driver(self) -> Literal["filesystem", "inmemory"]:
+    def driver(self) -> Literal["filesystem", "inmemory", "s3"]:
         """The driver in use."""
+        if self.s3 is not None:
+            return "s3"
         return "inmemory" if self.inmemory is not None else "filesystem"

@@ -106,7 +106,7 @@ class Health:
 
     async def _look_at_store(self) -> str:
         if self._probe is None:
-            self._probe = asyncio.get_running_loop().run_in_executor(None, self._store.probe)
+            self._probe = asyncio.ensure_future(self._store.probe())
         done, _ = await asyncio.wait({self._probe}, timeout=_STORE_SECONDS)
         if not done:
             return f"the store has not answered for {_STORE_SECONDS:.0f} s"  # and is not asked again before it does

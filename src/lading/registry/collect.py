@@ -351,19 +351,22 @@ class Collect:
     async def _delete(self, tx: Transaction, doomed: Sequence[Row], report: Report) -> None:
         # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
         # meanwhile took the mark off, and is left alone
-        for blob, digest, size, condemned_at in doomed:
-            if await tx.value(_LOCK_BLOB, blob=blob) is None or await tx.value(_IS_ABSENT, blob=blob) is None:
-                continue
-            try:
-                freed = self._store.delete(Digest(digest))
-            except OSError as error:
-                report.failed.append(f"{digest}: {error.strerror}")
-                log.warning("blob %s could not be deleted: %s", digest, error)
+        absent = [row for row in doomed if await _is_absent(tx, row[0])]
+        done = await self._store.delete([Digest(row[1]) for row in absent])
+        for blob, digest, size, condemned_at in absent:
+            if digest in done.failed:
+                report.failed.append(f"{digest}: {done.failed[digest]}")
+                log.warning("blob %s could not be deleted: %s", digest, done.failed[digest])
                 continue
             await tx.execute(_DELETE_BLOB, blob=blob)
+            freed = done.freed.get(digest)
             report.blobs += 1
-            report.bytes += freed
+            report.bytes += size if freed is None else freed
             report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
+
+
+async def _is_absent(tx: Transaction, blob: int) -> bool:
+    return await tx.value(_LOCK_BLOB, blob=blob) is not None and await tx.value(_IS_ABSENT, blob=blob) is not None
 
 
 @dataclass(frozen=True)

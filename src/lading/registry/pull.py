@@ -39,6 +39,14 @@ class StoredManifest:
     age: int | None = None
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A blob of ``size`` bytes that the client is to fetch from ``url``, where anybody who has it may, for a while."""
+
+    url: str
+    size: int
+
+
 class Pull:
     """Hands content out. ``outage``: for how many seconds it stands in for an index that is away."""
 
@@ -88,10 +96,13 @@ class Pull:
         self._sizes.keep((repository, digest), size)
         return size
 
-    async def blob(self, repository: str, digest: Digest) -> BlobFile:
-        """A blob open for reading; close it."""
-        await self.blob_size(repository, digest)
-        file = self._store.open(digest)
+    async def blob(self, repository: str, digest: Digest) -> BlobFile | Elsewhere:
+        """A blob open for reading (close it), or where the client may fetch it itself."""
+        size = await self.blob_size(repository, digest)
+        url = await self._store.redirect(digest)
+        if url is not None:
+            return Elsewhere(url, size)
+        file = await self._store.open(digest)
         if file is None:
             log.error("the index says that blob %s of %s is stored, but its file is gone", digest, repository)
             raise BlobUnknown(f"the bytes of blob {digest} are lost; push it again", detail={"digest": digest})

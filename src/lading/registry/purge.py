@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +21,16 @@ class Purge:
 
     async def run(self) -> list[FoundUpload]:
         """Purge once; what went, or would go."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._run)
+        before = datetime.now(UTC) - self._age
+        old = [upload async for upload in self._store.uploads() if upload.touched_at < before]
+        gone = [each for each in old if self._dry_run or await self._store.discard_upload(each.repository, each.uuid)]
+        left = await self._store.clear(before, dry_run=self._dry_run)
+        verb = "would be given up" if self._dry_run else "given up"
+        if gone:
+            log.info("%d unfinished uploads older than %s %s", len(gone), self._age, verb)
+        if left:
+            log.info("%d parts of uploads that broke off more than %s ago %s", left, self._age, verb)
+        return gone
 
     async def work(self, task: Task) -> dict[str, int | bool]:
         """The job: purge once."""
@@ -31,12 +39,3 @@ class Purge:
             task.log(f"{upload.uuid} in {upload.repository}, untouched since {upload.touched_at:%Y-%m-%d %H:%M:%S} UTC")
         task.progress(len(gone), len(gone))
         return {"uploads": len(gone), "dry_run": self._dry_run}
-
-    def _run(self) -> list[FoundUpload]:
-        before = datetime.now(UTC) - self._age
-        old = [upload for upload in self._store.uploads() if upload.touched_at < before]
-        gone = [each for each in old if self._dry_run or self._store.discard_upload(each.repository, each.uuid)]
-        if gone:
-            verb = "would be given up" if self._dry_run else "given up"
-            log.info("%d unfinished uploads older than %s %s", len(gone), self._age, verb)
-        return gone

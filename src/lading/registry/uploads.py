@@ -170,6 +170,7 @@ class Uploads:
         """Add the last chunk, if there is one, and make the upload the blob ``digest``; its size in bytes."""
         try:
             async with self._open(repository, uuid, ticket) as (session, _):
+                session.aim(digest)
                 await _append(session, chunks, expected)
                 return await self._publish(session, repository, digest, by)
         except UploadUnknown:
@@ -181,7 +182,7 @@ class Uploads:
     async def push(self, repository: str, digest: Digest, chunks: AsyncIterator[bytes], by: By) -> int:
         """A whole blob in one request; its size in bytes."""
         await self._begins(repository, by)
-        session = await self._store.begin(repository, digest.algorithm)
+        session = await self._store.begin(repository, digest.algorithm, aim=digest)
         try:
             await session.append(chunks)
             return await self._publish(session, repository, digest, by)

@@ -36,8 +36,8 @@ def problems(tmp_path: Path, extra: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("extra", "key", "instead"),
     [
-        ("storage: s3", "storage.s3", "storage.filesystem"),
-        ("storage: {s3: {bucket: b, secretkey: geheim}}", "storage.s3", "storage.filesystem"),
+        ("storage: gcs", "storage.gcs", "storage.s3"),
+        ("storage: {azure: {container: b, accountkey: geheim}}", "storage.azure", "storage.s3"),
         ("storage: {gcs: {bucket: b}}", "storage.gcs", "storage.filesystem"),
         ("storage: {azure: {accountname: a, max_retries: 3}}", "storage.azure", "storage.filesystem"),
         ("storage: {oss: {bucket: b}}", "storage.oss", "storage.filesystem"),
@@ -123,7 +123,7 @@ def test_what_has_no_effect_or_is_a_risk_is_told(tmp_path: Path, extra: str, key
         ("storage:", "storage: no driver: name one"),
         ("storage: {delete: {enabled: true}}", "storage: no driver: name one"),
         ("storage: {files: {}}", "storage.files: there is no such key; did you mean storage.filesystem?"),
-        ("storage: tape", "storage.tape: there is no such storage driver; use filesystem or inmemory"),
+        ("storage: tape", "storage.tape: there is no such storage driver; use filesystem, s3 or inmemory"),
         ("storage: [inmemory]", "storage: must be a map"),
         ("storage: {filesystem: /data}", "storage.filesystem: must be a map"),
         ("storage: {filesystem: {rootdirectory: ''}}", "storage.filesystem.rootdirectory: must not be empty"),

@@ -308,7 +308,11 @@ notifications: {endpoints: [{name: a, url: "http://a/"}, {name: b, url: nowhere,
         "log.level: must be error, warn, info or debug, not 'loud'",
         "log.formater: there is no such key; did you mean log.formatter?",
         "storage.filesystem.rootdirectory: must be text",
-        "storage.s3: refused: object stores come with a later version of Lading; use storage.filesystem",
+        "storage.s3.region: is required, unless regionendpoint names another server than Amazon's",
+        (
+            "database.url: is required with storage.s3: names and tags do not lie in the bucket, so say where the index "
+            "is, as sqlite:////var/lib/lading/index.sqlite on a disk that stays"
+        ),
         "storage.delete.enabled: must be true or false, not 'perhaps'",
         "http.addr: '5000' has no port; write host:port, as 127.0.0.1:5000",
         "http.draintimeout: '60 seconds' is not a duration; write it as 168h, 1m30s or 500ms",

@@ -336,7 +336,7 @@ class TestPushMeetsSweep:
 
     async def test_a_crash_between_bytes_and_row_is_finished_by_the_next_run(self, world: World) -> None:
         digest, _ = await self.hidden(world)
-        world.store.delete(digest)
+        world.store._delete(digest)
         assert names(await world.run()) == {("blob", digest)}
         assert await world.rows() == {}
 
@@ -463,14 +463,14 @@ async def test_bytes_that_cannot_be_deleted_are_told_of_and_tried_again(
 ) -> None:
     digest = await world.put_blob("a", b"stuck")
     other = await world.put_blob("a", b"free")
-    delete = world.store.delete
+    delete = world.store._delete
 
     def fails(asked: Digest) -> int:
         if asked == digest:
             raise OSError(5, os.strerror(5))
         return delete(asked)
 
-    monkeypatch.setattr(world.store, "delete", fails)
+    monkeypatch.setattr(world.store, "_delete", fails)
     report = await world.run()
     assert names(report) == {("blob", other)}
     assert report.failed == [f"{digest}: Input/output error"]

@@ -35,7 +35,7 @@ async def test_old_ones_go_and_young_ones_stay(world: World) -> None:
     old, young = await begin(world, "a/b", 8), await begin(world, "a", 6)
     [gone] = await Purge(world.store, age=WEEK).run()
     assert (gone.repository, gone.uuid, gone.size) == ("a/b", old, 5)
-    assert [found.uuid for found in world.store.uploads()] == [young]
+    assert [found.uuid for found in world.store._uploads()] == [young]
     with pytest.raises(UploadUnknown):
         await world.uploads.status("a/b", old, "")
 
@@ -59,7 +59,7 @@ async def test_one_that_a_request_works_on_stays(world: World) -> None:
 async def test_a_dry_run_tells_and_leaves(world: World) -> None:
     uuid = await begin(world, "a", 8)
     assert [found.uuid for found in await Purge(world.store, age=WEEK, dry_run=True).run()] == [uuid]
-    assert [found.uuid for found in world.store.uploads()] == [uuid]
+    assert [found.uuid for found in world.store._uploads()] == [uuid]
 
 
 async def test_a_folder_without_bytes_goes(world: World) -> None:

@@ -89,7 +89,7 @@ class TestOneAfterTheOther:
         assert (await world.uploads.status("a", progress.uuid, progress.ticket)).size == 2000
         assert await finish(world, progress, rest=DATA[2000:]) == len(DATA)
         assert await world.read("a", DIGEST) == DATA
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
 
     async def test_an_empty_blob(self, world: World) -> None:
         digest = Digest.of(b"")
@@ -158,7 +158,7 @@ class TestWhatDoesNotFit:
     async def test_a_whole_push_of_another_digest_leaves_nothing(self, world: World) -> None:
         with pytest.raises(DigestInvalid):
             await world.uploads.push("a", DIGEST, stream(DATA[1:]), BY)
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
         assert await world.rows() == {}
 
     @pytest.mark.parametrize("uuid", [UUID, "", ".", "..", "../../x", "x", UUID.upper(), UUID + "/..", "\x00"])
@@ -183,7 +183,7 @@ class TestWhatDoesNotFit:
     async def test_an_unknown_algorithm(self, world: World) -> None:
         with pytest.raises(DigestInvalid):
             await world.uploads.start("a", "md5")
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
 
 
 class TestBrokenOff:
@@ -199,7 +199,7 @@ class TestBrokenOff:
     async def test_a_whole_push_leaves_nothing(self, world: World) -> None:
         with pytest.raises(ConnectionError):
             await world.uploads.push("a", DIGEST, broken([DATA[:700]], ConnectionError()), BY)
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
 
     async def test_a_push_that_cannot_be_recorded_leaves_nothing(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -212,7 +212,7 @@ class TestBrokenOff:
         monkeypatch.setattr(world.metadata, "write", fails)
         with pytest.raises(Conflict):
             await world.uploads.push("a", DIGEST, stream(DATA), BY)
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
 
     async def test_the_last_request_again_after_its_answer_was_lost(self, world: World) -> None:
         progress = await begin(world, DATA)
@@ -228,7 +228,7 @@ class TestBrokenOff:
     async def test_cancel_forgets_the_bytes(self, world: World) -> None:
         progress = await begin(world, DATA)
         await world.uploads.cancel("a", progress.uuid, progress.ticket)
-        assert list(world.store.uploads()) == []
+        assert list(world.store._uploads()) == []
         with pytest.raises(UploadUnknown):
             await world.uploads.cancel("a", progress.uuid, progress.ticket)
 

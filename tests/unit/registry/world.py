@@ -19,7 +19,7 @@ from lading.registry.delete import Delete
 from lading.registry.pull import Pull
 from lading.registry.push import Push, PushPolicy
 from lading.registry.uploads import Uploads
-from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.blobs.filesystem import FilesystemStore, LocalFile
 from lading.stores.metadata.clock import DatabaseClock
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.schema.content import blobs
@@ -109,8 +109,9 @@ class World:
 
     async def read(self, repository: str, digest: str) -> bytes:
         file = await self.pull.blob(repository, Digest(digest))
+        assert isinstance(file, LocalFile)
         try:
-            return file.read_at(0, file.size + 1)
+            return b"".join([data async for data in file.chunks(0, file.size)])
         finally:
             file.close()
 
@@ -131,7 +132,7 @@ class World:
 
     def files(self) -> set[str]:
         """Every blob whose bytes lie in the store."""
-        return {digest for digest, _ in self.store.walk()}
+        return {digest for digest, _ in self.store._blobs()}
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self.metadata.write(work)

@@ -7,6 +7,7 @@ from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, byte_range, not_modified
 from lading.oci.digest import Digest
+from lading.registry.pull import Elsewhere
 
 
 async def get(request: Request, services: Services, name: str, reference: str) -> Response:
@@ -29,6 +30,12 @@ async def get(request: Request, services: Services, name: str, reference: str) -
             services.pull.blob_pulled(name, digest, size, request.by())
         return Response(200, [*headers, (b"content-length", str(size).encode())])
     file = await services.pull.blob(name, digest)
+    if isinstance(file, Elsewhere):
+        # the range, if the client wants one, goes to the store with the request it sends there
+        if services.pull.listening:
+            services.pull.blob_pulled(name, digest, file.size, request.by())
+        where = [digest_header(digest), (b"location", file.url.encode()), (b"cache-control", b"no-store")]
+        return Response(307, [*where, (b"content-length", b"0")])
     try:
         part = byte_range(request, file.size, etag)
     except RangeUnsatisfiable:

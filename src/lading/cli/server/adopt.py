@@ -44,7 +44,7 @@ async def _adopt(root: Path, index: str, watch: Watch, *, verify: bool, everythi
 
     layout = Layout(root)
     check(layout)
-    FilesystemStore(root).probe()
+    await FilesystemStore(root).probe()
     metadata = open_index(index)
     try:
         return await take_over(metadata, layout, watch, verify=verify, everything=everything)

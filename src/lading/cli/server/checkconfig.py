@@ -36,11 +36,13 @@ def check_config(config: Path | None) -> None:
 
 def explain(configuration: Configuration) -> Iterator[str]:
     """The lines that tell what a configuration comes to."""
+    from lading.stores.blobs.driver import where
+
     yield f"Read from    {configuration.source or 'nothing: no file is named, so this is the built-in configuration'}"
     yield f"Listens on   {_listens(configuration)}"
     yield f"Reached by   {_reach(configuration)}"
     yield f"May push     {_who(configuration)}"
-    yield f"Stores in    {configuration.root or 'memory: everything is gone when the process ends'}"
+    yield f"Stores in    {where(configuration.storage, configuration.root)}"
     yield f"Index        {_index(configuration)}"
     yield f"Deletion     {'allowed' if configuration.storage.delete.enabled else 'not allowed (storage.delete.enabled)'}"
     if configuration.storage.maintenance.readonly.enabled:

@@ -47,19 +47,22 @@ def collect(config: Path | None, dry_run: bool, grace: str | None, untagged: str
 async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
     from lading.app import terms
     from lading.registry.collect import Collect
-    from lading.stores.blobs.filesystem import FilesystemStore
+    from lading.stores.blobs.driver import open_store
     from lading.stores.metadata.engine import open_index, require_index
 
     root, index = configuration.root, configuration.index
-    if root is None or index is None:
+    if index is None:
         raise ConfigurationError("this registry keeps everything in memory; there is nothing to collect from outside")
     require_index(index)
-    metadata = open_index(index)
+    metadata, store = open_index(index), open_store(configuration.storage, root)
     try:
-        collector = Collect(metadata, FilesystemStore(root))
+        if configuration.root is None:
+            await store.probe()
+        collector = Collect(metadata, store)
         return await (collector.preview if dry_run else collector.run)(terms(configuration))
     finally:
         await metadata.close()
+        await store.close()
 
 
 def _summary(report: Report, *, dry_run: bool) -> None:

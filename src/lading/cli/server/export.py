@@ -52,7 +52,7 @@ async def _export(root: Path, index: str, watch: Watch) -> Report:
     from lading.stores.metadata.engine import open_index, require_index
 
     require_index(index)
-    FilesystemStore(root).probe()
+    await FilesystemStore(root).probe()
     metadata = open_index(index)
     try:
         return await give_back(metadata, Layout(root), watch)

@@ -35,11 +35,15 @@ def serve(config: Path | None, workers: int | None) -> None:
 
 
 def _announce(configuration: Configuration, supervisor: Supervisor) -> None:  # type: ignore[name-defined] # noqa: F821
+    from lading.stores.blobs.driver import where as store_name
+
     scheme = "https" if configuration.http.tls.enabled else "http"
     where = supervisor.address
     click.echo(f"lading: serving {scheme}://{where}" if configuration.http.net == "tcp" else f"lading: serving {where}")
-    kept = "in memory only: gone when it stops" if configuration.root is None else str(configuration.root)
-    click.echo(f"lading: storing {kept}")
+    if configuration.storage.driver == "inmemory":
+        click.echo("lading: storing in memory only: gone when it stops")
+    else:
+        click.echo(f"lading: storing {store_name(configuration.storage, configuration.root)}")
     click.echo(f"lading: configured by {configuration.source or 'the built-in default'}")
     for notice in configuration.notices:
         click.echo(f"lading: note: {notice}")

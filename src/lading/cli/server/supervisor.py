@@ -201,8 +201,11 @@ class Supervisor:
 
     # ---- what workers need
 
-    def _places(self) -> tuple[Path, str]:
+    def _places(self) -> tuple[Path | None, str]:
+        """The root directory of a store of files, and the index."""
         root, index = self.configuration.root, self.configuration.index
+        if root is None and index is not None and self.configuration.storage.driver != "inmemory":
+            return None, index
         if root is None and self._temporary is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="lading-"))
         root = root or self._temporary
@@ -210,12 +213,9 @@ class Supervisor:
         return root, index or f"sqlite:///{root / 'lading' / 'index.sqlite'}"
 
     def _check_store(self) -> None:
-        from lading.stores.blobs.filesystem import FilesystemStore
-
         root, index = self._places()
-        FilesystemStore(root).probe()
-        adopted = asyncio.run(take_over(root, index))
-        if adopted is not None:
+        adopted = asyncio.run(take_over(self.configuration.storage, root, index))
+        if adopted is not None and root is not None:
             tell(adopted, root)
         self.accounts, told = asyncio.run(_set_up_accounts(self.configuration, root, index))
         for line in told:
@@ -228,7 +228,7 @@ class Supervisor:
         return _listen_tcp("http.addr", *http.address, self.number)
 
 
-async def _set_up_accounts(configuration: Configuration, root: Path, index: str) -> tuple[bool, list[str]]:
+async def _set_up_accounts(configuration: Configuration, root: Path | None, index: str) -> tuple[bool, list[str]]:
     """Whether accounts are on, and what was made for them."""
     from lading.access.htpasswd import Htpasswd
     from lading.access.sealing import Seal, read_key

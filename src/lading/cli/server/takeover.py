@@ -15,6 +15,7 @@ from lading.cli.server.volume import watching
 from lading.errors import StoreError
 
 if TYPE_CHECKING:
+    from lading.config.storage import Storage
     from lading.jobs.executions import Execution
     from lading.jobs.kinds import Task
     from lading.registry.adopt import Progress, Report
@@ -28,18 +29,26 @@ _PATIENCE_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-async def take_over(root: Path, index: str) -> Report | None:
-    """Make the index; if a registry:2 left a tree in the store that the index does not know, see that it is adopted.
+async def take_over(storage: Storage, root: Path | None, index: str) -> Report | None:
+    """Check the store and make the index; if a registry:2 left a tree that the index does not know, have it adopted.
 
     The report where this process did it; ``StoreError`` where it cannot be done.
     """
     from lading.registry.adopt import needs_adoption
+    from lading.stores.blobs.driver import open_store
     from lading.stores.blobs.layout import Layout
     from lading.stores.metadata.engine import open_index
 
-    layout = Layout(root)
+    store = open_store(storage, root)
+    try:
+        await store.probe()
+    finally:
+        await store.close()
     metadata = open_index(index)
     try:
+        if root is None:
+            return None
+        layout = Layout(root)
         if not await needs_adoption(layout, metadata):
             return None
         return await _Adoption(metadata, layout).see_through()

@@ -28,6 +28,11 @@ def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
     configuration = load(config, os.environ)
     root, index = configuration.root, configuration.index
     if directory is None:
+        if configuration.storage.driver not in ("filesystem", "inmemory"):
+            raise ConfigurationError(
+                "only a volume of files is adopted and exported, and this configuration stores in "
+                f"{configuration.storage.driver}; name the DIRECTORY of a volume"
+            )
         if root is None or index is None:
             raise ConfigurationError(
                 "this configuration keeps everything in memory (storage.inmemory); name the DIRECTORY of a volume"

@@ -31,14 +31,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(configuration: Configuration, root: Path, index: str, own: socket.socket, debug: socket.socket | None) -> None:
+def run(
+    configuration: Configuration, root: Path | None, index: str, own: socket.socket, debug: socket.socket | None
+) -> None:
     """Serve until SIGTERM, then finish what was begun."""
     _keep_buffers()
     uvloop.run(_serve(configuration, root, index, own, debug))
 
 
 async def _serve(
-    configuration: Configuration, root: Path, index: str, own: socket.socket, debug: socket.socket | None
+    configuration: Configuration, root: Path | None, index: str, own: socket.socket, debug: socket.socket | None
 ) -> None:
     import signal
 

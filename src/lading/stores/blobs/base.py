@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from lading.oci.digest import Digest
 
@@ -24,14 +25,33 @@ class UploadState:
     hash_state: bytes | None = None
 
 
+def is_uuid(text: str) -> bool:
+    """Whether this may be the name of an upload."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class FoundUpload:
-    """An unfinished upload that lies in the store; ``touched_at`` is when it last grew, ``size`` in bytes."""
+    """An unfinished upload that lies in the store; ``touched_at`` is when it last grew.
+
+    ``size`` in bytes; None where that would have to be asked for.
+    """
 
     repository: str
     uuid: str
     touched_at: datetime
-    size: int
+    size: int | None
+
+
+@dataclass
+class Deleted:
+    """What came of deleting blobs: the bytes each freed (None: not known), and why others could not be deleted."""
+
+    freed: dict[Digest, int | None] = field(default_factory=dict)
+    failed: dict[Digest, str] = field(default_factory=dict)
 
 
 class BlobFile(Protocol):
@@ -39,12 +59,12 @@ class BlobFile(Protocol):
 
     size: int
 
-    def fileno(self) -> int:
-        """The descriptor of a plain file that holds the blob, from its first byte."""
+    def fileno(self) -> int | None:
+        """The descriptor of a plain file that holds the blob, from its first byte; None: there is no such file."""
         ...
 
-    def read_at(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes; blocks."""
+    def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
+        """``count`` bytes from ``offset``, in pieces; raises ``EOFError`` where they cannot be had to the end."""
         ...
 
     def close(self) -> None: ...
@@ -57,6 +77,13 @@ class UploadSession(Protocol):
     """
 
     size: int
+
+    def aim(self, digest: Digest) -> None:
+        """Say that what is appended next is the rest of this blob, which the store may then bring straight there.
+
+        The bytes appended after this need not stay unless they are published.
+        """
+        ...
 
     async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
         """Add bytes to the end as they arrive; what arrived stays even if the sender breaks off.
@@ -91,40 +118,52 @@ class UploadSession(Protocol):
 
 
 class BlobStore(Protocol):
-    """Where the bytes are."""
+    """Where the bytes are. A store that cannot be reached raises :class:`~lading.errors.Unavailable`."""
 
-    def open(self, digest: Digest) -> BlobFile | None:
+    async def open(self, digest: Digest) -> BlobFile | None:
         """A blob, or None if it is not there."""
+        ...
+
+    async def redirect(self, digest: Digest) -> str | None:
+        """A URL that whoever has it may fetch the blob from for some minutes; None: hand the bytes out yourself."""
         ...
 
     async def put(self, digest: Digest, content: bytes) -> None:
         """Store a small blob (a manifest) whose digest was checked; survives power loss."""
         ...
 
-    def delete(self, digest: Digest) -> int:
-        """Take a blob away; absent is success. How many bytes that freed. Blocks."""
+    async def delete(self, digests: Sequence[Digest]) -> Deleted:
+        """Take blobs away; absent is success. Runs within a transaction of the index: it never suspends there."""
         ...
 
-    async def begin(self, repository: str, algorithm: str) -> UploadSession:
-        """Start an upload."""
+    async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> UploadSession:
+        """Start an upload. ``aim``: it is this blob and comes in one go, so nobody will :meth:`resume` it."""
         ...
 
     async def resume(self, state: UploadState) -> UploadSession | None:
         """Take up an upload where it stands; None if there is none; ``Conflict`` while another request holds it."""
         ...
 
-    def discard_upload(self, repository: str, uuid: str) -> bool:
-        """Forget an upload unless a request holds it; whether it is gone. Blocks."""
+    async def discard_upload(self, repository: str, uuid: str) -> bool:
+        """Forget an upload unless a request holds it; whether it is gone."""
         ...
 
-    def uploads(self) -> Iterator[FoundUpload]:
-        """Every unfinished upload. Blocks."""
+    def uploads(self) -> AsyncIterator[FoundUpload]:
+        """Every unfinished upload."""
         ...
 
-    def walk(self) -> Iterator[tuple[Digest, int]]:
-        """Every blob with its size. Blocks."""
+    async def clear(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Remove what uploads that broke off before then left beside those that ``uploads`` finds; how many."""
         ...
 
-    def probe(self) -> None:
-        """Raise :class:`~lading.errors.StoreError` unless the store can be read and written. Blocks."""
+    def walk(self) -> AsyncIterator[tuple[Digest, int]]:
+        """Every blob with its size."""
+        ...
+
+    async def probe(self) -> None:
+        """Raise :class:`~lading.errors.StoreError` unless the store can be read and written."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the store holds."""
         ...

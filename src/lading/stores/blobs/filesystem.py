@@ -19,21 +19,26 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
 from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
 from lading.oci.reference import is_name
-from lading.stores.blobs.base import FoundUpload, UploadState
+from lading.stores.blobs.base import Deleted, FoundUpload, UploadState, is_uuid
 from lading.stores.blobs.layout import Layout
+
+T = TypeVar("T")
 
 _BATCH = 1 << 20
 _READ = 1 << 20
+_CHUNK = 1 << 18
+_PAGE = 1000
 _LOCK_SECONDS = 5.0
 
 
@@ -49,8 +54,14 @@ class LocalFile:
     def fileno(self) -> int:
         return self._descriptor
 
-    def read_at(self, offset: int, count: int) -> bytes:
-        return os.pread(self._descriptor, count, offset)
+    async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
+        loop, end = asyncio.get_running_loop(), offset + count
+        while offset < end:
+            data = await loop.run_in_executor(None, os.pread, self._descriptor, min(_CHUNK, end - offset), offset)
+            if not data:
+                raise EOFError("the file is shorter than it was")
+            offset += len(data)
+            yield data
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -72,7 +83,7 @@ class FilesystemStore:
 
     # ---- blobs
 
-    def open(self, digest: Digest) -> LocalFile | None:
+    async def open(self, digest: Digest) -> LocalFile | None:
         try:
             return LocalFile(os.open(self.layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC))
         except (FileNotFoundError, NotADirectoryError):
@@ -80,6 +91,9 @@ class FilesystemStore:
         except OSError as error:
             _raise_unavailable(error)
             raise
+
+    async def redirect(self, digest: Digest) -> str | None:  # noqa: ARG002 - a file has no URL of its own
+        return None
 
     async def put(self, digest: Digest, content: bytes) -> None:
         with _collected_meanwhile(digest):
@@ -114,7 +128,16 @@ class FilesystemStore:
         _sync_folder(prefix)
         return folder
 
-    def delete(self, digest: Digest) -> int:
+    async def delete(self, digests: Sequence[Digest]) -> Deleted:
+        done = Deleted()
+        for digest in digests:
+            try:
+                done.freed[digest] = self._delete(digest)
+            except OSError as error:
+                done.failed[digest] = error.strerror or str(error)
+        return done
+
+    def _delete(self, digest: Digest) -> int:
         folder = self.layout.blob_directory(digest)
         try:
             freed = os.stat(folder / "data").st_size
@@ -125,14 +148,30 @@ class FilesystemStore:
             raise OSError(errno.EIO, "could not delete the blob", str(folder))
         return freed
 
-    def walk(self) -> Iterator[tuple[Digest, int]]:
+    async def walk(self) -> AsyncIterator[tuple[Digest, int]]:
+        async for found in self._each(self._blobs()):
+            yield found
+
+    def _blobs(self) -> Iterator[tuple[Digest, int]]:
         for algorithm in ALGORITHMS:
             for prefix in _folders(self.layout.blobs / algorithm):
                 for folder in _folders(prefix):
                     with contextlib.suppress(Exception):
                         yield Digest.parse(f"{algorithm}:{folder.name}"), os.stat(folder / "data").st_size
 
-    def probe(self) -> None:
+    async def _each(self, found: Iterator[T]) -> AsyncIterator[T]:
+        """What a walk that blocks finds, looked for in a thread."""
+        while page := await self._blocking(lambda: list(islice(found, _PAGE))):
+            for one in page:
+                yield one
+
+    async def probe(self) -> None:
+        await self._blocking(self._probe)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    def _probe(self) -> None:
         place = self.layout.own
         try:
             _make(place)
@@ -148,7 +187,7 @@ class FilesystemStore:
 
     # ---- uploads
 
-    async def begin(self, repository: str, algorithm: str) -> LocalUpload:
+    async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> LocalUpload:  # noqa: ARG002 - a file is renamed into its place anyway
         state = UploadState(repository, str(uuid4()), algorithm)
         descriptor = await self._blocking(self._create, self.layout.upload(repository, state.uuid))
         return LocalUpload(self, state, descriptor, 0)
@@ -162,7 +201,7 @@ class FilesystemStore:
         return descriptor
 
     async def resume(self, state: UploadState) -> LocalUpload | None:
-        if not _is_uuid(state.uuid):
+        if not is_uuid(state.uuid):
             return None
         path = self.layout.upload(state.repository, state.uuid) / "data"
         try:
@@ -181,14 +220,23 @@ class FilesystemStore:
                 await asyncio.sleep(0.05)
         raise Conflict("another request is writing to this upload; wait for it, then ask for its status")
 
-    def uploads(self) -> Iterator[FoundUpload]:
+    async def uploads(self) -> AsyncIterator[FoundUpload]:
+        async for found in self._each(self._uploads()):
+            yield found
+
+    async def clear(self, before: datetime, *, dry_run: bool = False) -> int:  # noqa: ARG002 - all an upload has is in its folder
+        return 0
+
+    def _uploads(self) -> Iterator[FoundUpload]:
         for folder in _find_uploads(self.layout.repositories):
             repository = folder.parent.parent.relative_to(self.layout.repositories).as_posix()
             if is_name(repository):
                 yield FoundUpload(repository, folder.name, _touched_at(folder), _size(folder / "data"))
 
-    def discard_upload(self, repository: str, uuid: str) -> bool:
-        """Delete an upload nobody works on; whether it is gone. Blocks."""
+    async def discard_upload(self, repository: str, uuid: str) -> bool:
+        return bool(await self._blocking(self._discard, repository, uuid))
+
+    def _discard(self, repository: str, uuid: str) -> bool:
         folder = self.layout.upload(repository, uuid)
         try:
             descriptor = _open_locked(folder / "data")
@@ -214,6 +262,9 @@ class LocalUpload:
         self.size = size
         self._hasher: Hasher | None = None
         self._hashed = 0
+
+    def aim(self, digest: Digest) -> None:
+        """Nothing to do: a file is renamed into its place, whatever its digest turns out to be."""
 
     async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
         await self._catch_up()
@@ -429,10 +480,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False

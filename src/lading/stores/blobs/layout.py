@@ -14,6 +14,11 @@
 Lading keeps blobs and uploads there and everything else in its index, which by default lies beside::
 
     <root>/lading/index.sqlite
+
+In an object store, what there is of an upload stands in a folder of its own, so that finding all of them does not mean
+to list what registry:2 left in ``repositories``::
+
+    <root>/lading/uploads/<name>/<uuid>/{record,piece-…}
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ class Layout:
         self.blobs = self.base / "blobs"
         self.repositories = self.base / "repositories"
         self.own = root / "lading"
+        self.sessions = self.own / "uploads"
         self.index = self.own / "index.sqlite"
 
     def blob_directory(self, digest: Digest) -> Path:
@@ -49,6 +55,10 @@ class Layout:
     def upload(self, repository: str, uuid: str) -> Path:
         """The folder of one unfinished upload."""
         return self.repositories / repository / "_uploads" / uuid
+
+    def session(self, repository: str, uuid: str) -> Path:
+        """The folder of what an object store knows of one unfinished upload."""
+        return self.sessions / repository / uuid
 
     def layer_link(self, repository: str, digest: Digest) -> Path:
         """The file that makes a blob visible in a repository."""
