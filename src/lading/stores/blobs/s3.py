@@ -13,7 +13,6 @@ import functools
 import hashlib
 import importlib
 import logging
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
@@ -23,6 +22,7 @@ from uuid import uuid4
 from lading.config.storage import S3
 from lading.errors import LadingError, StartError, Unavailable
 from lading.stores.blobs.objects import ChangedError, MultipartInfo, ObjectInfo, UploadGoneError
+from lading.stores.blobs.s3answers import PLAIN_ETAG, RefusedError, compare_whole, damaged
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +34,9 @@ _DELETED_AT_ONCE = 1000
 _CONNECTIONS = 64
 _IN_THE_LOOP = 1 << 16
 
-_PLAIN = re.compile(r'"?([0-9a-f]{32})"?')
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 _CHANGED = {"412", "PreconditionFailed", "ConditionalRequestConflict", "InvalidPart", "InvalidPartOrder"}
 _NO_CONDITIONS = {"501", "NotImplemented"}
-_HINTS = {
-    "NoSuchBucket": "there is no such bucket: make it, or correct storage.s3.bucket",
-    "InvalidAccessKeyId": "the store does not know storage.s3.accesskey",
-    "SignatureDoesNotMatch": "storage.s3.secretkey is not that of the accesskey, or a proxy alters requests",
-    "AccessDenied": "this identity may not do that: give it the rights the manual lists under object storage",
-    "403": "this identity may not do that: give it the rights the manual lists under object storage",
-    "RequestTimeTooSkewed": "the clocks of this machine and the store differ by more than the store allows",
-    "PermanentRedirect": "the bucket is in another region: correct storage.s3.region",
-    "301": "the bucket is in another region: correct storage.s3.region",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: correct storage.s3.region",
-}
 
 
 class S3Client:
@@ -71,7 +59,7 @@ class S3Client:
     async def head(self, key: str) -> ObjectInfo | None:
         try:
             found = await self._call("head_object", Key=key)
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code in _ABSENT:
                 return None
             raise error.told() from error
@@ -85,7 +73,7 @@ class S3Client:
     async def _head_by_get(self, key: str) -> ObjectInfo | None:
         try:
             found = await self._call("get_object", Key=key, Range="bytes=0-0")
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code in _ABSENT:
                 return None
             if error.status != 416:
@@ -99,7 +87,7 @@ class S3Client:
         for attempt in range(_ATTEMPTS):
             try:
                 found = await self._call("get_object", Key=key)
-            except _RefusedError as error:
+            except RefusedError as error:
                 if error.code in _ABSENT:
                     return None
                 raise error.told() from error
@@ -144,7 +132,7 @@ class S3Client:
                 done = await self._call(
                     "put_object", Key=key, Body=content, **_md5_header(md5), **self._new(), **condition
                 )
-            except _RefusedError as error:
+            except RefusedError as error:
                 if condition and error.code in _CHANGED | _ABSENT:
                     raise ChangedError from error
                 raise error.told() from error
@@ -153,7 +141,7 @@ class S3Client:
             # other bytes than those sent may lie there now: they must not stay
             condition = {}
             await asyncio.sleep(0.1 * 2**attempt)
-        raise _damaged()
+        raise damaged()
 
     async def copy(self, source: str, target: str, size: int) -> None:
         origin = {"Bucket": self._bucket, "Key": source}
@@ -198,7 +186,7 @@ class S3Client:
         if len(keys) == 1:
             try:
                 await self._call("delete_object", Key=keys[0])
-            except _RefusedError as error:
+            except RefusedError as error:
                 return {} if error.code in _ABSENT else {keys[0]: error.told().message}
             return {}
         failed: dict[str, str] = {}
@@ -232,12 +220,12 @@ class S3Client:
             done = await self._call(
                 "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=content, **_md5_header(md5)
             )
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code == "NoSuchUpload":
                 raise UploadGoneError from error
             raise error.told() from error
         if not self._is_kept(key, done, md5):
-            raise _damaged()
+            raise damaged()
         return cast("str", done["ETag"])
 
     async def complete(self, key: str, upload: str, parts: Sequence[str]) -> None:
@@ -246,19 +234,19 @@ class S3Client:
             done = await self._call(
                 "complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": listed}
             )
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code == "NoSuchUpload":
                 raise UploadGoneError from error
             if error.code in _CHANGED:
                 raise ChangedError from error
             raise error.told() from error
         if self._etags_are_md5:
-            _compare_whole(key, done.get("ETag", ""), parts)
+            compare_whole(key, done.get("ETag", ""), parts)
 
     async def abort(self, key: str, upload: str) -> None:
         try:
             await self._call("abort_multipart_upload", Key=key, UploadId=upload)
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.code not in _ABSENT | {"NoSuchUpload"}:
                 raise error.told() from error
 
@@ -267,7 +255,7 @@ class S3Client:
         while True:
             try:
                 page = await self._call("list_multipart_uploads", Prefix=prefix, **more)
-            except _RefusedError as error:
+            except RefusedError as error:
                 if error.code in _NO_CONDITIONS:
                     return  # the manual has a rule of the bucket's life cycle for such stores
                 raise error.told() from error
@@ -312,7 +300,7 @@ class S3Client:
         """Whether what was stored is what was sent, where the store's etags are MD5s: the first one tells."""
         if done.get("ServerSideEncryption", "").startswith("aws:kms"):
             return True  # an etag of what a key encrypted is not that of the content
-        found = _PLAIN.fullmatch(done.get("ETag", ""))
+        found = PLAIN_ETAG.fullmatch(done.get("ETag", ""))
         same = found is not None and found[1] == md5.hex()
         if self._etags_are_md5 is None:
             self._etags_are_md5 = same
@@ -329,14 +317,14 @@ class S3Client:
             try:
                 wrong = '"00000000000000000000000000000000"'
                 await self._call("put_object", Key=sample, Body=b"lading", IfMatch=wrong)
-            except _RefusedError as error:
+            except RefusedError as error:
                 self._conditional = error.code in _CHANGED
             else:
                 self._conditional = False
             if self._conditional:
                 try:
                     await self._call("put_object", Key=sample, Body=b"lading", IfMatch=etag)
-                except _RefusedError:
+                except RefusedError:
                     self._conditional = False
             await self.delete([sample])
         return self._conditional
@@ -344,11 +332,11 @@ class S3Client:
     async def _told(self, name: str, **arguments: Any) -> Any:
         try:
             return await self._call(name, **arguments)
-        except _RefusedError as error:
+        except RefusedError as error:
             raise error.told() from error
 
     async def _call(self, name: str, **arguments: Any) -> Any:
-        """Call the store: :class:`_RefusedError` if it says no, ``Unavailable`` if it cannot be asked.
+        """Call the store: :class:`RefusedError` if it says no, ``Unavailable`` if it cannot be asked.
 
         The library tries again what it knows to be passing. Every call here may be made twice, so that one whose answer
         was unreadable is made once more as well.
@@ -364,7 +352,7 @@ class S3Client:
                 await asyncio.sleep(_PAUSE)
                 return await getattr(self._client, name)(Bucket=self._bucket, **arguments)
         except exceptions.ClientError as error:
-            raise _RefusedError(error.response) from error
+            raise RefusedError(error.response) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
             raise Unavailable(
                 "no credentials for the object store: set storage.s3.accesskey and secretkey, or give this machine a "
@@ -426,25 +414,6 @@ class S3Client:
         return client
 
 
-class _RefusedError(Exception):
-    """The store said no; ``code`` is S3's word for it."""
-
-    def __init__(self, response: Any) -> None:
-        error = response.get("Error", {})
-        self.code: str = error.get("Code", "")
-        self.status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        super().__init__(f"{self.code}: {error.get('Message', '')}"[:300])
-
-    def told(self) -> Unavailable:
-        """This as clients are told; the operator reads the hint in the log."""
-        hint = _HINTS.get(self.code)
-        if hint is not None:
-            log.error("the object store refuses (%s); %s", self, hint)
-            return Unavailable(f"the object store refuses: {hint}", retry_after=30)
-        log.warning("the object store refuses: %s (status %d)", self, self.status)
-        return Unavailable(f"the object store refuses for now: {self.code or self.status}")
-
-
 @functools.cache
 def _library(name: str) -> Any:
     try:
@@ -484,19 +453,3 @@ def _add_md5(request: Any, **_: Any) -> None:
     body = request.data if isinstance(request.data, bytes) else str(request.data).encode()
     md5 = hashlib.md5(body, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(md5).decode()
-
-
-def _damaged() -> Unavailable:
-    return Unavailable("the object store did not keep what it was sent; push the blob again", retry_after=1)
-
-
-def _compare_whole(key: str, etag: str, parts: Sequence[str]) -> None:
-    """Likewise the etag of an object made from parts: the MD5 of their MD5s, and how many they are."""
-    found = [_PLAIN.fullmatch(part) for part in parts]
-    whole = re.fullmatch(r'"?([0-9a-f]{32})-(\d+)"?', etag)
-    if whole is None or not all(found):
-        return
-    wanted = hashlib.md5(b"".join(bytes.fromhex(each[1]) for each in found if each), usedforsecurity=False).hexdigest()
-    if (whole[1], int(whole[2])) != (wanted, len(parts)):
-        log.error("the store put %s together from other parts than it was told to: %s", key, etag)
-        raise _damaged()
