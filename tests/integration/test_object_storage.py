@@ -22,6 +22,7 @@ from tests.support.http import Client
 from tests.support.lading import PROGRAM, Lading
 from tests.support.objects import BUCKET, Moto
 from tests.support.objects import client as store_client
+from tests.support.peer import Peer
 from tests.support.process import run
 
 DATA = random.Random("integration").randbytes(23_000_000)
@@ -148,6 +149,30 @@ def test_objects_are_made_as_configured(moto: Moto, tmp_path: Path) -> None:
         found = store.head_object(Bucket=BUCKET, Key=f"{tmp_path.name}/{path_of(digest)}")
         assert (found["ContentLength"], found["ServerSideEncryption"]) == (size, "AES256")
         assert (found["StorageClass"], found["ContentType"]) == ("STANDARD_IA", "application/octet-stream")
+
+
+@pytest.mark.peer
+def test_a_bucket_of_a_registry_2_is_taken_over_in_place(moto: Moto, tmp_path: Path) -> None:
+    image, other = images.image("adopted", (3000, 400_000)), images.image("other", (500,))
+    settings = configured(moto, tmp_path)
+    unset = {"AWS_CA_BUNDLE": None}  # which its client cannot combine with its own transport
+    with Peer(tmp_path / "peer", {"storage": settings["storage"]}, environment=unset) as peer, Client(peer) as client:
+        client.push("a/b", image, "t")
+        client.push("a/b", image, "u")
+        client.push("c", other, "latest")
+    before = keys(moto, tmp_path)
+    with Lading(tmp_path / "server", settings, workers=2) as server, Client(server) as client:
+        assert "2 repositories, 2 manifests, 3 tags" in server.output
+        assert client.tags("a/b") == ["t", "u"]
+        for name, tag, each in (("a/b", "t", image), ("a/b", "u", image), ("c", "latest", other)):
+            assert client.manifest(name, tag).content == each.manifest.data
+            for blob in each.blobs:
+                answer = client.get(f"/v2/{name}/blobs/{blob.digest}")
+                assert httpx2.get(answer.headers["location"], trust_env=False).content == blob.data
+        assert keys(moto, tmp_path) == before
+        assert client.delete(f"/v2/c/manifests/{other.digest}").status_code == 202
+        server.restart()
+        assert client.get("/v2/c/manifests/latest").status_code == 404, "what was deleted does not come back"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ from lading.registry.repositories import Repositories
 from lading.registry.tags import Tags
 from lading.registry.volume import Part, Problem, Reader, alone, check
 from lading.stores.blobs.layout import Layout
-from lading.stores.blobs.links import Tree
+from lading.stores.blobs.links import Links, Tree
+from lading.stores.blobs.remote import RemoteStore
+from lading.stores.blobs.remotelinks import RemoteTree
 from lading.stores.metadata.schema.content import blobs, repositories
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
@@ -152,13 +154,43 @@ async def needs_adoption(layout: Layout, metadata: Metadata) -> bool:
 
     Cheap: it looks no further than the first repository it finds.
     """
+    interrupted = await _interrupted(metadata)
+    if interrupted is not None:
+        return interrupted
+    if not layout.repositories.is_dir():
+        return False
+    return await asyncio.to_thread(lambda: next(Tree(layout).repositories(), None)) is not None
+
+
+async def bucket_needs_adoption(store: RemoteStore, metadata: Metadata) -> bool:
+    """The same of a bucket; it looks at one page of its keys at most."""
+    interrupted = await _interrupted(metadata)
+    if interrupted is not None:
+        return interrupted
+    looked_at = 0
+    async for each in store.objects.list(f"{store.layout.repositories}/"):
+        looked_at += 1
+        if each.key.endswith("/link") or looked_at == _PAGE:
+            return each.key.endswith("/link")
+    return False
+
+
+async def _interrupted(metadata: Metadata) -> bool | None:
+    """Whether an adoption was begun and not finished; None where nothing is known of the tree yet."""
     fact = await _remembered(metadata)
     if fact.run is not None:
         return True
     row = await metadata.row(_ANY)
-    if fact.synced or (row and row[0]) or not layout.repositories.is_dir():
-        return False
-    return await asyncio.to_thread(lambda: next(Tree(layout).repositories(), None)) is not None
+    return False if fact.synced or (row and row[0]) else None
+
+
+async def adopt_bucket(metadata: Metadata, store: RemoteStore, watch: Watch = lambda progress: None) -> Report:
+    """:func:`adopt` for what a registry:2 wrote into a bucket; its links are only read."""
+    tree = await RemoteTree.load(store)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="adopt") as threads:
+        report = await _Adoption(metadata, tree, threads, watch).run(everything=False)
+    report.stored, report.bytes = await metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
+    return report
 
 
 async def adopt(
@@ -191,10 +223,10 @@ async def take_over(
 ) -> Report:
     """:func:`adopt` for whoever holds the volume (:func:`~lading.registry.volume.alone`)."""
     with ThreadPoolExecutor(_READERS, thread_name_prefix="adopt") as threads:
-        adoption = _Adoption(metadata, layout, threads, watch)
+        adoption = _Adoption(metadata, Tree(layout), threads, watch)
         report = await adoption.run(everything=everything)
         if verify:
-            await adoption.verify(report)
+            await adoption.verify(report, layout)
     report.stored, report.bytes = await metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
     return report
 
@@ -211,9 +243,9 @@ async def _remembered(metadata: Metadata) -> _Fact:
 
 
 class _Adoption:
-    def __init__(self, metadata: Metadata, layout: Layout, threads: ThreadPoolExecutor, watch: Watch) -> None:
+    def __init__(self, metadata: Metadata, tree: Links, threads: ThreadPoolExecutor, watch: Watch) -> None:
         self._metadata = metadata
-        self._tree = Tree(layout)
+        self._tree = tree
         self._threads = threads
         self._watch = watch
         self._fact = _Fact()
@@ -367,14 +399,14 @@ class _Adoption:
 
     # ---- bytes
 
-    async def verify(self, report: Report) -> None:
+    async def verify(self, report: Report, layout: Layout) -> None:
         """Read every blob the index has; make those absent that are damaged or gone."""
         total = await self._metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
         progress = Progress("verify", int(total[1]), counts=report.counts)
         after = 0
         while page := await self._metadata.scan(lambda tx, a=after: tx.rows(_PRESENT, after=a, limit=_PAGE)):  # type: ignore[misc]
             self._watch(progress)
-            for row, problem in await asyncio.gather(*(self._verify(row) for row in page)):
+            for row, problem in await asyncio.gather(*(self._verify(row, layout) for row in page)):
                 report.verified += 1
                 progress.done += row[2]
                 if problem is not None and await self._lose(row[1]):
@@ -382,8 +414,8 @@ class _Adoption:
             after = page[-1][0]
         self._watch(progress)
 
-    async def _verify(self, row: Row) -> tuple[Row, Problem | None]:
-        return row, await self._in_thread(lambda: _damage(self._tree.layout, Digest(row[1])))
+    async def _verify(self, row: Row, layout: Layout) -> tuple[Row, Problem | None]:
+        return row, await self._in_thread(lambda: _damage(layout, Digest(row[1])))
 
     async def _lose(self, digest: str) -> bool:
         return await self._metadata.write(lambda tx: Blobs(tx).lost(digest))

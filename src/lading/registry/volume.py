@@ -22,7 +22,7 @@ from lading.oci.digest import Digest
 from lading.oci.manifest import Manifest, parse
 from lading.oci.reference import is_name, is_tag
 from lading.stores.blobs.layout import Layout
-from lading.stores.blobs.links import Link, Tree
+from lading.stores.blobs.links import Link, Links
 
 _MANIFESTS_AT_ONCE = 500
 _BYTES_AT_ONCE = 16 << 20
@@ -122,7 +122,7 @@ def alone(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
-def manifest_of(tree: Tree, digest: str) -> Manifest:
+def manifest_of(tree: Links, digest: str) -> Manifest:
     """The manifest whose bytes lie under a digest; :class:`BrokenError` if it cannot be served."""
     raw = tree.content(digest, _LARGEST_MANIFEST)
     if raw is None:
@@ -143,7 +143,7 @@ def manifest_of(tree: Tree, digest: str) -> Manifest:
 class Reader:
     """Reads the links of a tree that were written after ``since``, in milliseconds."""
 
-    def __init__(self, tree: Tree, since: int) -> None:
+    def __init__(self, tree: Links, since: int) -> None:
         self._tree = tree
         self._since = since
 
@@ -157,7 +157,7 @@ class Reader:
 
 
 class _Repository:
-    def __init__(self, tree: Tree, name: str, since: int) -> None:
+    def __init__(self, tree: Links, name: str, since: int) -> None:
         self._tree = tree
         self._name = name
         self._since = since

@@ -52,7 +52,7 @@ async def _adopt(root: Path, index: str, watch: Watch, *, verify: bool, everythi
         await metadata.close()
 
 
-def tell(report: Report, root: Path, problems: Path | None = None) -> None:
+def tell(report: Report, root: Path | str, problems: Path | None = None) -> None:
     """Say what an adoption did; what is broken goes to the file ``problems`` too."""
     counts = report.counts
     if report.resumed:

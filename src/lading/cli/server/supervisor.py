@@ -213,10 +213,12 @@ class Supervisor:
         return root, index or f"sqlite:///{root / 'lading' / 'index.sqlite'}"
 
     def _check_store(self) -> None:
+        from lading.stores.blobs.driver import where
+
         root, index = self._places()
         adopted = asyncio.run(take_over(self.configuration.storage, root, index))
-        if adopted is not None and root is not None:
-            tell(adopted, root)
+        if adopted is not None:
+            tell(adopted, where(self.configuration.storage, root))
         self.accounts, told = asyncio.run(_set_up_accounts(self.configuration, root, index))
         for line in told:
             print(f"lading: {line}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -15,11 +16,12 @@ from lading.cli.server.volume import watching
 from lading.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from lading.config.storage import Storage
     from lading.jobs.executions import Execution
     from lading.jobs.kinds import Task
-    from lading.registry.adopt import Progress, Report
-    from lading.stores.blobs.layout import Layout
+    from lading.registry.adopt import Progress, Report, Watch
     from lading.stores.metadata.transaction import Metadata
 
 _KIND = "adopt"
@@ -34,32 +36,46 @@ async def take_over(storage: Storage, root: Path | None, index: str) -> Report |
 
     The report where this process did it; ``StoreError`` where it cannot be done.
     """
-    from lading.registry.adopt import needs_adoption
-    from lading.stores.blobs.driver import open_store
+    from lading.registry.adopt import adopt, adopt_bucket, bucket_needs_adoption, needs_adoption
+    from lading.stores.blobs.driver import open_store, where
     from lading.stores.blobs.layout import Layout
+    from lading.stores.blobs.remote import RemoteStore
     from lading.stores.metadata.engine import open_index
 
     store = open_store(storage, root)
     try:
         await store.probe()
+        metadata = open_index(index)
+        try:
+            if isinstance(store, RemoteStore):
+                needed, work = partial(bucket_needs_adoption, store, metadata), partial(adopt_bucket, metadata, store)
+            else:
+                assert root is not None
+                layout = Layout(root)
+                needed, work = partial(needs_adoption, layout, metadata), partial(adopt, metadata, layout)
+            if not await needed():
+                return None
+            return await _Adoption(metadata, where(storage, root), needed, work).see_through()
+        finally:
+            await metadata.close()
     finally:
         await store.close()
-    metadata = open_index(index)
-    try:
-        if root is None:
-            return None
-        layout = Layout(root)
-        if not await needs_adoption(layout, metadata):
-            return None
-        return await _Adoption(metadata, layout).see_through()
-    finally:
-        await metadata.close()
 
 
 class _Adoption:
-    def __init__(self, metadata: Metadata, layout: Layout) -> None:
+    """``needed`` says whether the store called ``name`` is still to be adopted, ``work`` does it."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        name: str,
+        needed: Callable[[], Awaitable[bool]],
+        work: Callable[[Watch], Awaitable[Report]],
+    ) -> None:
         self._metadata = metadata
-        self._layout = layout
+        self._name = name
+        self._needed = needed
+        self._work = work
         self._report: Report | None = None
         self._failure: Exception | None = None
         self._mine = False
@@ -84,14 +100,12 @@ class _Adoption:
         if self._failure is not None:
             raise self._failure
         if ended.state != "done":
-            raise StoreError(f"{self._layout.root} was not adopted (job {ended.id} {ended.state}): {ended.error}")
+            raise StoreError(f"{self._name} was not adopted (job {ended.id} {ended.state}): {ended.error}")
         return self._report
 
     async def _do(self, task: Task) -> dict[str, int]:
-        from lading.registry.adopt import adopt, needs_adoption
-
         self._mine = True
-        if not await needs_adoption(self._layout, self._metadata):
+        if not await self._needed():
             return {}  # another server did it since this one looked
         try:
             with watching() as show:
@@ -100,7 +114,7 @@ class _Adoption:
                     task.progress(progress.done, progress.total)
                     show(progress)
 
-                self._report = await adopt(self._metadata, self._layout, watch)
+                self._report = await self._work(watch)
         except Exception as error:
             self._failure = error
             raise
@@ -115,7 +129,7 @@ class _Adoption:
         while True:
             execution = await self._metadata.read(lambda tx: Executions(tx).one(job))
             if execution is None:
-                raise StoreError(f"job {job}, which adopts {self._layout.root}, is gone; start again")
+                raise StoreError(f"job {job}, which adopts {self._name}, is gone; start again")
             if execution.ended:
                 return execution
             if not self._mine:
@@ -128,4 +142,4 @@ class _Adoption:
             return
         self._next = time + _SECONDS_BETWEEN_LINES
         done = f"{execution.done:,} of {execution.total or 0:,} repositories"
-        click.echo(f"waiting for {execution.process}, which adopts {self._layout.root} or was ended: {done}", err=True)
+        click.echo(f"waiting for {execution.process}, which adopts {self._name} or was ended: {done}", err=True)

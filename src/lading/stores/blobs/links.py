@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from lading.oci.digest import ALGORITHMS, Digest
@@ -33,6 +33,18 @@ class Link(NamedTuple):
     target: str
     written_at: int
     error: str = ""
+
+
+class Links(Protocol):
+    """What a tree says, wherever it lies; :class:`Tree` says it of a directory."""
+
+    def repositories(self) -> Iterator[str]: ...
+    def layers(self, repository: str) -> Iterator[Link]: ...
+    def revisions(self, repository: str) -> Iterator[Link]: ...
+    def tags(self, repository: str) -> Iterator[Link]: ...
+    def size(self, digest: str) -> int | None: ...
+    def content(self, digest: str, most: int) -> bytes | None: ...
+    def alias(self, digest: Digest, target: Digest) -> None: ...
 
 
 class Tree:
