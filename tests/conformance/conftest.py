@@ -13,6 +13,7 @@ import pytest
 
 from tests.conformance.content import Checked
 from tests.support.lading import Lading
+from tests.support.objects import Moto
 
 _numbers = itertools.count(1)
 
@@ -29,16 +30,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The settings that name an index of its own kind; every test of this folder runs on each."""
-    return {} if request.param == "sqlite" else {"url": request.getfixturevalue("postgres").fresh()}
+@pytest.fixture(scope="session", params=["sqlite", "postgresql", "bucket"])
+def variables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """The settings for an index or a store of its own kind; every test of this folder runs on each."""
+    if request.param == "sqlite":
+        return {}
+    if request.param == "postgresql":
+        return {"REGISTRY_DATABASE_URL": request.getfixturevalue("postgres").fresh()}
+    settings = request.getfixturevalue("moto").settings
+    return {
+        "REGISTRY_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('bucket')}/index.sqlite",
+        "REGISTRY_STORAGE": "s3",
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": None,
+        "REGISTRY_STORAGE_REDIRECT_DISABLE": "true",
+        **{f"REGISTRY_STORAGE_S3_{name.upper()}": value for name, value in settings.items()},
+    }
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]) -> Iterator[Lading]:
-    variables = {"REGISTRY_DATABASE_URL": database["url"]} if database else {}
-    with Lading(tmp_path_factory.mktemp("conformance"), environment=variables) as server:
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str | None]) -> Iterator[Lading]:
+    with Lading(tmp_path_factory.mktemp("conformance"), environment=variables, timeout=60) as server:
         yield server
     assert "Traceback" not in server.output
 

@@ -30,8 +30,9 @@ def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
     if directory is None:
         if configuration.storage.driver not in ("filesystem", "inmemory"):
             raise ConfigurationError(
-                "only a volume of files is adopted and exported, and this configuration stores in "
-                f"{configuration.storage.driver}; name the DIRECTORY of a volume"
+                f"this configuration stores in {configuration.storage.driver}: what a registry:2 wrote there is taken over "
+                "by `lading serve` at its first start, and no links are written back; to adopt or export a volume of "
+                "files, name its DIRECTORY"
             )
         if root is None or index is None:
             raise ConfigurationError(
