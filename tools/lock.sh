@@ -12,7 +12,8 @@ compile() {
 }
 
 mkdir -p requirements
-compile pyproject.toml --output-file requirements/runtime.txt "$@"
+# with the extras: who runs from a checkout or an image should not have to choose
+compile pyproject.toml --all-extras --output-file requirements/runtime.txt "$@"
 compile --group build --constraints requirements/runtime.txt --output-file requirements/build.txt "$@"
 compile --group dev --constraints requirements/runtime.txt --constraints requirements/build.txt \
     --output-file requirements/dev.txt "$@"

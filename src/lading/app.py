@@ -305,10 +305,7 @@ def seal_path(configuration: Configuration, root: Path | None) -> Path:
     if section is not None and section.keyfile:
         return Path(section.keyfile)
     if root is None:
-        raise ConfigurationError(
-            "accounts.keyfile is required with an object store: the key that seals stored secrets lies beside a volume of "
-            "files otherwise. Name a file that all replicas have, such as /etc/lading/seal.key"
-        )
+        raise ConfigurationError("accounts are on in this index, so accounts.keyfile is required with an object store")
     return root / "lading" / "seal.key"
 
 

@@ -60,9 +60,15 @@ def path_of(digest: str) -> str:
     return f"docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}/data"
 
 
-def test_pulls_are_redirected_and_everything_is_collected(moto: Moto, tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", ["sqlite", "postgresql"])
+def test_pulls_are_redirected_and_everything_is_collected(
+    request: pytest.FixtureRequest, moto: Moto, tmp_path: Path, index: str
+) -> None:
     image = images.image("redirected", (3000, 12_000_000))
-    with Lading(tmp_path / "server", configured(moto, tmp_path), workers=2) as server, Client(server) as client:
+    settings = configured(moto, tmp_path)
+    if index == "postgresql":
+        settings["database"] = {"url": request.getfixturevalue("postgres").fresh()}
+    with Lading(tmp_path / "server", settings, workers=2) as server, Client(server) as client:
         client.push("a/b", image, "t")
         wanted = {path_of(digest) for digest in (image.digest, *(blob.digest for blob in image.blobs))}
         assert keys(moto, tmp_path) == wanted

@@ -129,6 +129,11 @@ def _s3(configuration: Configuration, s3: S3) -> Iterator[Problem]:
     if not configuration.database.url:
         message = "is required with storage.s3: names and tags do not lie in the bucket, so say where the index is, as "
         yield ("database", "url"), message + "sqlite:////var/lib/lading/index.sqlite on a disk that stays"
+    if configuration.accounts is not None and not configuration.accounts.keyfile:
+        message = (
+            "is required with storage.s3: the key that seals stored secrets lies beside a volume of files otherwise; "
+        )
+        yield ("accounts", "keyfile"), message + "name a file that all replicas have, as /etc/lading/seal.key"
 
 
 def _auth(configuration: Configuration) -> Iterator[Problem]:

@@ -63,7 +63,7 @@ class RemoteStore:
         self._where = where
         self._redirects = redirects
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="blobs")
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = _running_loop()
         self._held: set[str] = set()
         self._signed: OrderedDict[Digest, tuple[float, str]] = OrderedDict()
         self._probed = False
@@ -101,14 +101,11 @@ class RemoteStore:
         await self.objects.put(self.blob_key(digest), content)
 
     async def delete(self, digests: Sequence[Digest]) -> Deleted:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            # a transaction of the index, in the thread that writes it: the work is the loop's, the thread waits
-            assert self._loop is not None, "the store was not used on its loop before"
-            return asyncio.run_coroutine_threadsafe(self._delete(digests), self._loop).result(_DELETE_SECONDS)
-        self._loop = loop
-        return await self._delete(digests)
+        if _running_loop() is not None:
+            return await self._delete(digests)
+        # a transaction of the index, in the thread that writes it: the work is the loop's, the thread waits
+        assert self._loop is not None, "the store was made outside of the loop it is used on"
+        return asyncio.run_coroutine_threadsafe(self._delete(digests), self._loop).result(_DELETE_SECONDS)
 
     async def _delete(self, digests: Sequence[Digest]) -> Deleted:
         keys = {self.blob_key(digest): digest for digest in digests}
@@ -134,7 +131,7 @@ class RemoteStore:
 
     async def probe(self) -> None:
         """The first time by writing, then by asking for what is not there: writes cost, and this is asked for ever."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = _running_loop()
         sample = f"{self.layout.own}/.probe-{uuid4().hex[:8]}"
         try:
             if self._probed:
@@ -256,3 +253,10 @@ class RemoteStore:
         if not is_uuid(uuid) or not is_name(repository):
             return False
         return uuid in self._held or await self.objects.head(self.record_key(repository, uuid)) is not None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

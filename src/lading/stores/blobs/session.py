@@ -1,8 +1,8 @@
 """One request's hold on an upload to an object store (``remote`` says how uploads lie there).
 
 Bytes are gathered until a part is full; it is then hashed in a thread and stored while the next one is gathered. A
-request holds at most three parts at once, one where parts are larger than 64 MiB, and all requests of a process
-together hold what the :class:`Budget` allows.
+request has at most two parts on their way (one where parts are larger than 64 MiB) while it gathers a third, and all
+requests of a process together hold what the :class:`Budget` allows.
 """
 
 from __future__ import annotations
