@@ -20,7 +20,7 @@ from cronsim import CronSim, CronSimError
 from sqlalchemy import bindparam, delete, func, select, text
 
 from lading.config.values import format_duration, parse_duration
-from lading.errors import Invalid
+from lading.errors import Invalid, Unavailable
 from lading.jobs.leases import Leases
 from lading.jobs.queue import JobQueue
 from lading.stores.metadata.schema.work import schedules
@@ -217,6 +217,8 @@ class Scheduler:
                     await self._configure()
                     configured = True
                 pause = await self._look()
+            except Unavailable as error:
+                log.warning("the schedules wait: %s", error.message)
             except Exception:
                 log.exception("the schedules could not be looked at; it is tried again")
             # a little more, so that processes do not all ask at once
