@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 from lading.access.members import Members
@@ -29,8 +28,8 @@ MEMBERS = {
 class House:
     """Projects ``team`` (private) and ``open`` (public), and the people of :data:`MEMBERS`."""
 
-    def __init__(self, root: Path) -> None:
-        self.metadata = open_index(f"sqlite:///{root / 'index.sqlite'}")
+    def __init__(self, url: str) -> None:
+        self.metadata = open_index(url)
         self.ids: dict[str, int] = {}
         self.projects: dict[str, int] = {}
 

@@ -8,7 +8,6 @@ import hmac as hmacs
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -63,8 +62,10 @@ class Place:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    house = await House(tmp_path).build()
+async def place(index_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    # PostgreSQL's time is this machine's here, so that tests can move it
+    monkeypatch.setattr(clock.DatabaseClock, "measured", lambda *_: None)
+    house = await House(index_url).build()
     settings = Settings(password=PASSWORD)
     await set_up(house.metadata, SEAL, settings)
     accounts = Accounts(house.metadata, Outbox(house.metadata, listening=False), SEAL, settings)

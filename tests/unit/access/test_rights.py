@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -26,8 +25,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    made = await House(tmp_path).build()
+async def house(index_url: str) -> AsyncIterator[House]:
+    made = await House(index_url).build()
     yield made
     await made.metadata.close()
 
@@ -263,7 +262,7 @@ async def test_lists_show_what_may_be_seen(house: House) -> None:
             " pushed_at, touched_at) VALUES (:r, :b, :d, '', 1, '', '{}', 0, 0)"
         )
     )
-    blob = Statement(text("INSERT INTO blobs (digest, size, present, touched_at) VALUES (:d, 1, 1, 0)"))
+    blob = Statement(text("INSERT INTO blobs (digest, size, present, touched_at) VALUES (:d, 1, true, 0)"))
 
     async def fill(tx: Transaction) -> None:
         for number, name in enumerate(("open/a", "team/app", "team/web/x", "elsewhere/z"), start=1):

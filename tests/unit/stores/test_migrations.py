@@ -16,7 +16,7 @@ from lading.errors import StoreError
 from lading.stores.metadata import definition, engine, sqlite
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.migrations.steps import Step, steps
-from lading.stores.metadata.schema import VERSION
+from lading.stores.metadata.schema import OLDEST, VERSION, tables
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Statement
 from tests.support.lading import PROGRAM
@@ -32,6 +32,24 @@ FACTS = Statement(select(facts.c.name))
 def test_there_is_a_migration_for_every_version() -> None:
     assert [step.version for step in steps()] == list(range(1, VERSION + 1))
     assert all(step.least in {step.version, max(1, step.version - 1)} for step in steps())
+
+
+def test_the_oldest_schema_has_all_that_this_program_uses(tmp_path: Path) -> None:
+    """A program of schema N that needs what N brought cannot work on N-1: then OLDEST has to be N."""
+    path = tmp_path / "oldest.sqlite"
+    sqlite.migrate(path, [step for step in steps() if step.version <= OLDEST])
+    with sqlite3.connect(path) as connection:
+        there = {
+            table: {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} for table in tables.tables
+        }
+    connection.close()
+    missing = {
+        f"{table.name}.{column.name}"
+        for table in tables.tables.values()
+        for column in table.columns
+        if column.name not in there[table.name]
+    }
+    assert not missing, "schema OLDEST has no such columns: raise OLDEST in schema/base.py"
 
 
 def test_both_ways_lead_to_the_same_tables_in_postgresql(postgres: Postgres) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lading.errors import StoreError, Unavailable
 from lading.stores.metadata.connections import Raw, parameters
-from lading.stores.metadata.migrations.steps import Step, run
+from lading.stores.metadata.migrations.steps import Step, run, steps
 from lading.stores.metadata.schema import OLDEST, VERSION, tables
 
 DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
@@ -139,7 +139,7 @@ async def _create(connection: Raw) -> tuple[int, int]:
                 return found  # another process was first
             for statement in definitions():
                 await connection.execute(statement.encode())
-            return VERSION, OLDEST
+            return VERSION, steps()[-1].least
     except errors.InsufficientPrivilege as error:
         raise StoreError(
             f"the index's tables cannot be made: {_first_line(error)}. Make the database the user's own "
@@ -158,7 +158,8 @@ def definitions() -> Iterator[str]:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=DIALECT))
     yield VERSION_TABLE
-    yield f"INSERT INTO schema_version (version, least) VALUES ({VERSION}, {OLDEST})"  # noqa: S608 - two numbers
+    least = steps()[-1].least
+    yield f"INSERT INTO schema_version (version, least) VALUES ({VERSION}, {least})"  # noqa: S608 - two numbers
 
 
 def _first_line(error: psycopg.Error) -> str:
