@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from lading.errors import Invalid
 from lading.stores.metadata.schema.content import blobs, manifest_blobs
@@ -67,6 +67,15 @@ async def test_numbers_of_64_bits(metadata: Metadata) -> None:
     found = await metadata.row(SIZE)
     assert found is not None
     assert (found[0], found[1], found[2], bool(found[3])) == (most, most, None, True)
+
+
+async def test_a_sum_is_a_number_like_what_it_sums(metadata: Metadata) -> None:
+    total = Statement(select(func.sum(blobs.c.size)))
+    assert await metadata.row(total) == (None,)
+    for size in (3, 1 << 40):
+        await metadata.write(lambda tx, s=size: tx.execute(BLOB, digest=str(s), size=s, at=1))  # type: ignore[misc]
+    found = await metadata.read(lambda tx: tx.value(total))
+    assert (found, type(found)) == ((1 << 40) + 3, int)
 
 
 async def test_text_of_any_kind(metadata: Metadata) -> None:

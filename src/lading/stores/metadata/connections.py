@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper, NumericBinaryLoader
 
 from lading.errors import ConfigurationError, Unavailable
 from lading.stores.metadata.clock import DatabaseClock
@@ -53,6 +53,12 @@ class Limits:
     most: int = 8
     wait: float = 5.0
     prepared: bool | None = None
+
+
+class _WholeLoader(NumericBinaryLoader):
+    def load(self, data: Any) -> Any:
+        found = super().load(data)
+        return int(found) if found == found.to_integral_value() else found
 
 
 class Connections:
@@ -169,6 +175,8 @@ class Connections:
         # one form for each statement, whatever the size of a number
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
+        # and a sum of whole numbers is one, as on SQLite
+        connection.adapters.register_loader("numeric", _WholeLoader)
         connection.prepare_threshold = None
         own = await self.measure(connection)
         prepared = self._limits.prepared
