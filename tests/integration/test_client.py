@@ -19,6 +19,7 @@ from tests.support.client import User
 from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.peer import Peer
+from tests.support.scripted import Answer, Asked, Scripted
 from tests.support.server import RegistryServer
 
 PASSWORD = "wonder land?ü"
@@ -71,7 +72,9 @@ def test_an_image_goes_out_comes_in_and_is_removed(user: User, name: str, tmp_pa
     image = images.image(name, (3000, 2_000_000), docker=True)
     layout = images.write_layout(tmp_path / "layout", {"x": image})
     assert user("push", layout, f"{name}:v1") == f"v1: digest: {image.digest} size: {image.manifest.size}\n"
-    assert user("pull", f"{name}:v1").splitlines() == [f"Digest: {image.digest}", f"{name}:v1"]
+    for status in ("Downloaded newer image for", "Image is up to date for"):
+        said = user("pull", f"{name}:v1").splitlines()
+        assert said == [f"Digest: {image.digest}", f"Status: {status} {name}:v1", f"{name}:v1"]
     listed = user("images").splitlines()
     assert listed[0].split() == ["REPOSITORY", "TAG", "ID", "CREATED", "SIZE"]
     assert listed[1].split()[:3] == [name, "v1", image.config.digest[7:19]]
@@ -96,6 +99,8 @@ def test_many_platforms(user: User, name: str, tmp_path: Path) -> None:
     index = images.index(name, platforms)
     user("push", images.write_layout(tmp_path / "in", {"x": index}), name)
     assert index.images[2].digest in user("pull", "--platform", "linux/riscv64", name)
+    assert f"Digest: {index.digest}\nStatus: Image is up to date" in user("pull", "--platform", "linux/riscv64", name)
+    assert "Downloaded newer" in user("pull", "--platform", "linux/amd64", name)
     said = user("pull", "--platform", "linux/s390x", name, status=3)
     assert "there is linux/amd64, linux/arm64/v8, linux/riscv64" in said
     user("pull", "--all-platforms", "--output", tmp_path / "out", name)
@@ -243,6 +248,27 @@ def test_a_broken_config_is_told_before_a_password_travels(user: User, registry:
     said = user("login", "-u", "a", "--password-stdin", registry.host, stdin="b", status=1)
     assert "is not JSON (line 1" in said
     assert (folder / "config.json").read_text() == '{"auths": '
+
+
+def test_a_pull_that_is_counted_is_not_made_twice_and_a_limit_that_is_near_is_told(user: User) -> None:
+    """A HEAD costs nothing where pulls are counted; what is here already needs no more than that."""
+    image = images.image("limited")
+    blobs = {one.digest: one.data for one in image.blobs}
+    limits = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "7;w=21600"}
+
+    def answer(asked: Asked) -> Answer:
+        kind, _, reference = asked.path.rpartition("/")
+        if kind.endswith("/manifests"):
+            headers = {"content-type": images.MANIFEST, "docker-content-digest": image.digest, **limits}
+            return Answer(200, image.manifest.data, headers)
+        return Answer(200, blobs.get(reference, b""))
+
+    with Scripted(answer) as far_side:
+        done = user.run("pull", f"{far_side.host}/x")
+        assert "allows 7 more pulls from here in the next 6 hours" in done.stderr
+        assert "up to date" in user("pull", f"{far_side.host}/x")
+        assert len([path for path in far_side.paths("GET") if "/manifests/" in path]) == 1
+        assert len([path for path in far_side.paths("HEAD") if "/manifests/" in path]) == 2
 
 
 def test_completion(user: User) -> None:

@@ -30,7 +30,8 @@ class Asked:
 class Answer:
     """What to send. ``cut`` ends the connection after so many bytes of the body; ``length`` lies about how many come.
 
-    ``endless`` repeats the body for ever. ``body`` None hangs up without an answer.
+    ``endless`` repeats the body for ever. ``body`` None hangs up without an answer. ``hold`` is waited for, at most 20 s,
+    before the connection is cut.
     """
 
     status: int = 200
@@ -39,6 +40,7 @@ class Answer:
     cut: int | None = None
     length: int | None = None
     endless: bool = False
+    hold: threading.Event | None = None
 
 
 class Scripted:
@@ -140,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         if answer.cut is not None or length != len(body):
             self.wfile.flush()
+            if answer.hold:
+                answer.hold.wait(20)
             self._hang_up()
 
     def _hang_up(self) -> None:

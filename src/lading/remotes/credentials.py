@@ -14,6 +14,7 @@ Credentials are read when a registry asks for them, and never written to a log.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class Keyring:
         self._environment = os.environ if environment is None else environment
         self._given = dict(given or {})
         self._found: dict[tuple[str, str], Credential] = {}
+        self._asking = asyncio.Lock()
 
     @property
     def docker(self) -> DockerConfig:
@@ -65,8 +67,9 @@ class Keyring:
     async def find(self, host: str, repository: str = "") -> Credential:
         """What to say to this registry; an empty one when nothing is known. Asked once, remembered."""
         key = (host, repository)
-        if key not in self._found:
-            self._found[key] = await self._search(host, repository)
+        async with self._asking:  # a helper may ask the user to unlock something: once is enough
+            if key not in self._found:
+                self._found[key] = await self._search(host, repository)
         return self._found[key]
 
     async def _search(self, host: str, repository: str) -> Credential:

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lading.errors import BlobUnknown, LadingError, ManifestInvalid, ManifestUnknown
-from lading.oci.manifest import Descriptor
+from lading.oci.manifest import Descriptor, Manifest
 from lading.oci.reference import Reference
 from lading.remotes import files
-from lading.remotes.layout import NAME, Layout
+from lading.remotes.layout import NAME, Layout, described
 
 _IN_USE = ".in-use"
+_ORIGIN = "io.lading.image.origin"
 
 
 def place(environment: Mapping[str, str]) -> Path:
@@ -48,6 +49,18 @@ class Store(Layout):
     def named(reference: Reference) -> str:
         """The name of an image that was pulled or tagged so: with its digest where it was pulled by that."""
         return f"{reference.name}@{reference.digest}" if reference.digest else f"{reference.name}:{reference.reference}"
+
+    def keep(self, reference: Reference, manifest: Manifest, origin: str) -> None:
+        """Name an image that is there; ``origin`` tells what it was pulled as (see :meth:`origin`)."""
+        self.point(self.named(reference), {**described(manifest), "annotations": {_ORIGIN: origin}})
+
+    def origin(self, reference: Reference) -> str:
+        """What :meth:`keep` noted about an image; empty when it is not here or came another way."""
+        name = self.named(reference)
+        for entry in self.entries():
+            if entry.annotations and entry.annotations.get(NAME) == name:
+                return entry.annotations.get(_ORIGIN, "")
+        return ""
 
     def forget(self, reference: Reference) -> None:
         """Take one name away; :meth:`sweep` deletes what it was the last one of."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lading.cli.client import options
 from lading.errors import Invalid
 from lading.oci.reference import DEFAULT_TAG, Reference
+
+if TYPE_CHECKING:
+    from lading.oci.manifest import Platform
 
 
 @click.command()
@@ -67,34 +72,48 @@ async def _pull(
 ) -> list[str]:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
-    from lading.cli.client.wishes import machine, missing_tag, wanted
+    from lading.cli.client.wishes import few_left, machine, missing_tag, wanted
     from lading.errors import ManifestUnknown
     from lading.remotes.copy import Copy, Side
-    from lading.remotes.layout import described
-    from lading.remotes.store import Store
 
     lines: list[str] = []
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         source = places.at(reference)
         tags = [tag async for tag in source.client.tags(source.repository)] if all_tags else [""]
         target = await places.target(_target(reference, output), reference)
+        chosen = None if all_platforms else wanted(platform) if platform else machine()
         with watching("pull", quiet=quiet) as watch:
             sides = Side(source.client, source.repository), Side(target.client, target.repository)
-            chosen = wanted(platform) if platform else machine()
-            copy = Copy(*sides, wanted=None if all_platforms else chosen, watch=watch)
+            copy = Copy(*sides, wanted=chosen, watch=watch)
             for tag in tags:
                 told = reference.tagged(tag) if tag else reference
+                name = output or str(told if told.digest or told.tag else told.tagged(DEFAULT_TAG))
                 if not quiet:
                     click.echo(f"{told.tag or told.digest or DEFAULT_TAG}: Pulling from {told.repository}", err=True)
+                store = places.store() if output is None else None
                 try:
+                    at = await source.client.resolve(source.repository, told.reference) if store else None
+                    if store and at and store.origin(told) == _origin(at.digest, chosen):
+                        lines += [] if quiet else [f"Digest: {at.digest}", f"Status: Image is up to date for {name}"]
+                        lines.append(name)
+                        continue
                     manifest = await copy.image(told.reference, [tag or target.reference])
                 except ManifestUnknown as error:
                     raise await missing_tag(error, source.client, told) from None
-                if output is None:
-                    places.store().point(Store.named(told), described(manifest))
-                lines += [] if quiet else [f"Digest: {manifest.digest}"]
-                lines.append(output or (str(told) if told.digest or told.tag else str(told.tagged(DEFAULT_TAG))))
+                if store:
+                    store.keep(told, manifest, _origin(at.digest if at else manifest.digest, chosen))
+                lines += [] if quiet else [f"Digest: {manifest.digest}", f"Status: Downloaded newer image for {name}"]
+                lines.append(name)
+        if warning := few_left(places.registry(reference.host).session.limits):
+            click.echo(f"lading: {reference.host} {warning}", err=True)
     return lines
+
+
+def _origin(digest: str, chosen: Platform | None) -> str:
+    """What a pull took: asked for again, it need not come again."""
+    from lading.oci.platform import written
+
+    return f"{digest} {written(chosen) if chosen else 'all'}"
 
 
 def _target(reference: Reference, output: str | None) -> str:

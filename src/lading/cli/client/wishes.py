@@ -1,7 +1,8 @@
-"""What a user meant: the platform when none was named, the tag that was mistyped."""
+"""What a user meant, and should know: the platform when none was named, the tag that was mistyped, a limit that is near."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lading.errors import LadingError, ManifestUnknown
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from lading.remotes.base import RegistryClient
 
 _LOOKED_AT = 2000
+_FEW = 10
 
 
 def wanted(named: str) -> Platform:
@@ -44,3 +46,15 @@ async def missing_tag(error: ManifestUnknown, client: RegistryClient, reference:
         return error
     near = get_close_matches(reference.reference, tags, 5, 0.5) or sorted(tags)[-5:]
     return ManifestUnknown(f"{error.message}; there is {', '.join(near)}" + (", …" if len(tags) > len(near) else ""))
+
+
+def few_left(limits: Mapping[str, str]) -> str:
+    """A warning when a registry says that few requests are left (``ratelimit-remaining: 7;w=21600``), else nothing."""
+    import re
+
+    said = limits.get("ratelimit-remaining", "") or limits.get("x-ratelimit-remaining", "")
+    found = re.match(r"(\d{1,9})(?:;w=(\d{1,9}))?", said)
+    if not found or int(found[1]) > _FEW:
+        return ""
+    window = f" in the next {int(found[2]) / 3600:g} hours" if found[2] else ""
+    return f"allows {found[1]} more pulls from here{window}; a login may raise that"
