@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from lading import __version__
-from lading.errors import BadAnswer, Unreachable, Untrusted
+from lading.errors import BadAnswer, LocalError, Unreachable, Untrusted
 from lading.remotes import tls
 
 if TYPE_CHECKING:
@@ -150,16 +150,18 @@ class Transport:
     def _client(self, url: str) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415 - see above
 
+        from lading.remotes import sockets  # noqa: PLC0415 - imports it, too
+
         scheme, place = _origin(url)
         if (scheme, place) not in self._clients:
             verify = not (self.policy.insecure and place == self._address)
             silence = self.policy.silence
+            context = tls.context(place, self._environment, verify=verify) if scheme == "https" else False
+            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
             self._clients[scheme, place] = httpx2.AsyncClient(
-                verify=tls.context(place, self._environment, verify=verify) if scheme == "https" else False,
+                transport=sockets.transport(context, _proxy(scheme, place), limits),
                 trust_env=False,  # no netrc, and proxies by our own rule
-                proxy=_proxy(scheme, place),
                 timeout=httpx2.Timeout(silence, connect=self.policy.connect, pool=None),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
                 headers={"user-agent": f"lading/{__version__}", "accept-encoding": "identity"},
             )
         return self._clients[scheme, place]
@@ -234,4 +236,8 @@ def _proxy(scheme: str, place: str) -> str | None:
     bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed does not know it
     if not named or bypass(place, proxies):
         return None
+    if named.partition("://")[0].lower() not in {"http", "https"} and "://" in named:
+        raise LocalError(
+            f"the proxy for {place}, {named.partition('://')[0]}://…, is none of http or https; others are not used"
+        )
     return named if "://" in named else f"http://{named}"

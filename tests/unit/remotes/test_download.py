@@ -42,7 +42,7 @@ async def test_a_line_that_breaks_again_and_again_costs_no_byte_twice(cut: int) 
             assert await read(client) == DATA
         starts = [one.headers.get("range") for one in far_side.asked if one.path != "/v2/"]
         assert starts[0] is None
-        assert len(starts) == 3
+        assert 2 <= len(starts) <= 3
         assert starts[1:] == sorted(starts[1:], key=lambda text: int(text[6:-1]))  # type: ignore[index]
 
 
