@@ -33,6 +33,7 @@ class Session:
         self.keyring = keyring
         self.transport = Transport(host, policy)
         self.authorizer = Authorizer(self.transport, keyring)
+        self._reached = False
         self.limits: dict[str, str] = {}
         """The rate-limit headers of the last answer that had any: ``ratelimit-limit``, ``ratelimit-remaining``, …"""
 
@@ -124,8 +125,11 @@ class Session:
     async def _waiting(
         self, method: str, url: str, headers: Mapping[str, str], body: Body, *, again: bool
     ) -> httpx2.Response:
-        for attempt in range(1, self.policy.attempts + 1):
-            last = attempt == self.policy.attempts or not again
+        attempt = 0
+        while True:
+            attempt += 1
+            # whom nobody has reached yet is more likely mistyped than restarting
+            last = not again or attempt >= (self.policy.attempts if self._reached else min(2, self.policy.attempts))
             try:
                 answer = await self.transport.send(method, url, headers, body() if callable(body) else body)
             except errors.Unreachable:
@@ -133,14 +137,14 @@ class Session:
                     raise
                 await asyncio.sleep(self.pause(attempt))
                 continue
-            if last or answer.status_code not in answers.TRY_AGAIN:
+            self._reached = True
+            if attempt >= self.policy.attempts or not again or answer.status_code not in answers.TRY_AGAIN:
                 return answer
             wait = answers.retry_after(answer) or self.pause(attempt)
             if wait > self.policy.patience:
                 return answer
             await answer.aclose()
             await asyncio.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
 
     def pause(self, attempt: int) -> float:
         """How long to wait after an attempt, in seconds: twice as long each time, a little by chance."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import httpx2
 
 MAX_REDIRECTS = 10
+_COMMIT = 10
+"""How many times longer than otherwise an answer to PUT is waited for."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ALIASES = {"docker.io": "registry-1.docker.io"}
 """Registries whose protocol is spoken at another host than their name's."""
@@ -123,11 +125,23 @@ class Transport:
                 return http if await self._status(http) != 400 else https
             except BadAnswer:
                 return https
+            except Unreachable as error:
+                return await self._otherwise(https, error)
         if self.policy.insecure:
             try:
                 await self._status(https)
             except Untrusted:
                 return http
+        return https
+
+    async def _otherwise(self, https: str, error: Unreachable) -> str:
+        """https, where a server hung up on plain HTTP; the same error where it does not speak TLS either."""
+        try:
+            await self._status(https)
+        except Unreachable:
+            raise error from None
+        except Untrusted:
+            pass  # TLS it is: the request that follows tells what is wrong with it
         return https
 
     async def _status(self, base: str) -> int:
@@ -142,7 +156,10 @@ class Transport:
 
         try:
             client = self._client(url)
-            request = client.build_request(method, url, headers=dict(headers), content=content)
+            # whoever ends an upload may have to wait until gigabytes are hashed, or moved in an object store
+            quiet = self.policy.silence * (_COMMIT if method == "PUT" else 1)
+            timeout = httpx2.Timeout(self.policy.silence, connect=self.policy.connect, read=quiet, pool=None)
+            request = client.build_request(method, url, headers=dict(headers), content=content, timeout=timeout)
             return await client.send(request, stream=True)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
             raise explained(error, _origin(url)[1]) from None
@@ -155,13 +172,11 @@ class Transport:
         scheme, place = _origin(url)
         if (scheme, place) not in self._clients:
             verify = not (self.policy.insecure and place == self._address)
-            silence = self.policy.silence
             context = tls.context(place, self._environment, verify=verify) if scheme == "https" else False
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
             self._clients[scheme, place] = httpx2.AsyncClient(
                 transport=sockets.transport(context, _proxy(scheme, place), limits),
                 trust_env=False,  # no netrc, and proxies by our own rule
-                timeout=httpx2.Timeout(silence, connect=self.policy.connect, pool=None),
                 headers={"user-agent": f"lading/{__version__}", "accept-encoding": "identity"},
             )
         return self._clients[scheme, place]

@@ -74,6 +74,8 @@ class Upload:
                     raise
                 await asyncio.sleep(self._session.pause(tries))
                 location, place = await self._where(location, error)
+                if not location and await self._is_there():
+                    return None  # it was the answer that got lost
                 if place > best:
                     tries, best = 0, place
 
@@ -117,6 +119,14 @@ class Upload:
                 return self._location(answer, location), place
         except errors.LadingError:
             return "", 0
+
+    async def _is_there(self) -> bool:
+        path = self._path.removesuffix("uploads/") + self._blob.digest
+        try:
+            async with self._session.open("HEAD", path, self._scopes, expect=(200, 404), what=self._what) as answer:
+                return answer.status_code == 200
+        except errors.LadingError:
+            return False
 
     async def _cancel(self, location: str) -> None:
         """Give an upload up; the registry would do so by itself after a while."""

@@ -27,6 +27,7 @@ class Uploads:
         self.forgets = forgets
         self.uploads: dict[str, bytearray] = {}
         self.stored: dict[str, bytes] = {}
+        self.loses_answers = False
         self.sent = 0
 
     def __call__(self, asked: Asked) -> Answer:
@@ -37,6 +38,8 @@ class Uploads:
             name = f"u{len(self.uploads)}"
             self.uploads[name] = bytearray()
             return Answer(202, b"", {"location": f"/v2/a/blobs/uploads/{name}?_state={name}"})
+        if asked.method == "HEAD":
+            return Answer(200 if name in self.stored else 404)
         if name not in self.uploads:
             return Answer(404)
         assert asked.query["_state"] == [name]
@@ -64,8 +67,8 @@ class Uploads:
         [digest] = asked.query["digest"]
         if digest != "sha256:" + hashlib.sha256(self.uploads[name]).hexdigest():
             return Answer(400, b'{"errors": [{"code": "DIGEST_INVALID", "message": "no"}]}')
-        self.stored[digest] = bytes(self.uploads[name])
-        return Answer(201)
+        self.stored[digest] = bytes(self.uploads.pop(name))
+        return Answer(201, None if self.loses_answers else b"")
 
     def delete(self, name: str, asked: Asked) -> Answer:
         del self.uploads[name]
@@ -94,6 +97,16 @@ async def test_a_broken_upload_goes_on_where_it_was(breaks: tuple[int, ...]) -> 
         assert len(far_side.paths("POST")) == 1
     assert there.stored == {BLOB.digest: DATA}
     assert there.sent == len(DATA), "no byte was sent twice"
+
+
+@pytest.mark.parametrize("data", [b"x", DATA], ids=["small", "large"])
+async def test_a_blob_whose_last_answer_got_lost_is_not_sent_again(data: bytes) -> None:
+    there = Uploads()
+    there.loses_answers = True
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            await client.put_blob("a", Descriptor(digest=Digest.of(data), size=len(data)), of(data))
+        assert len(far_side.paths("POST")) == 1
 
 
 async def test_a_server_in_trouble_is_asked_how_far_it_got() -> None:
