@@ -262,11 +262,11 @@ async def test_lists_show_what_may_be_seen(house: House) -> None:
             " pushed_at, touched_at) VALUES (:r, :b, :d, '', 1, '', '{}', 0, 0)"
         )
     )
-    blob = Statement(text("INSERT INTO blobs (digest, size, present, touched_at) VALUES (:d, 1, true, 0)"))
+    blob = Statement(text("INSERT INTO blobs (digest, size, present, touched_at) VALUES (:d, 1, :yes, 0)"))
 
     async def fill(tx: Transaction) -> None:
         for number, name in enumerate(("open/a", "team/app", "team/web/x", "elsewhere/z"), start=1):
-            await tx.execute(blob, d=str(number))
+            await tx.execute(blob, d=str(number), yes=True)
             own = await Repositories(tx).ensure(name)
             await tx.execute(manifest, r=own, b=number, d=str(number))
             project = await Projects(tx).named(namespace(name))

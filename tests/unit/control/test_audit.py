@@ -1,0 +1,155 @@
+"""The audit log: what is noted, how it is found again, and when it goes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lading.control.audit import Audit, Entry, Filter, Recorder, Syslog, as_json, purge
+from lading.jobs.events import By, ManifestDeleted, ManifestPushed, TagDeleted, Target
+from lading.jobs.kinds import Claim, Task
+from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.transaction import Metadata, Transaction
+
+pytestmark = pytest.mark.anyio
+
+DIGEST = "sha256:" + "a" * 64
+BY = By(actor="alice", address="10.0.0.1:4711")
+
+
+@pytest.fixture
+async def metadata(index_url: str) -> AsyncIterator[Metadata]:
+    made = open_index(index_url)
+    yield made
+    await made.close()
+
+
+async def found(metadata: Metadata, limit: int = 100, before: int = 2**62, **filters: object) -> list[Entry]:
+    wanted = Filter(**filters)  # type: ignore[arg-type]
+    return await metadata.read(lambda tx: Audit(tx).page(wanted, limit, before))
+
+
+async def test_what_happens_is_noted_in_its_own_transaction(metadata: Metadata) -> None:
+    recorder = Recorder(metadata, pulls="summed")
+    target = Target(DIGEST, "", 1)
+    pushed = ManifestPushed(repository="team/app", by=BY, target=target, tag="1")
+
+    async def fail(tx: Transaction) -> None:
+        await recorder.react(tx, pushed, tx.now)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await metadata.write(fail)
+    assert await found(metadata) == []
+
+    async def work(tx: Transaction) -> None:
+        await recorder.react(tx, pushed, tx.now)
+        await recorder.react(tx, TagDeleted(repository="team/app", by=BY, tag="1"), tx.now)
+        await recorder.react(tx, ManifestDeleted(repository="nginx", by=BY, digest=DIGEST), tx.now)
+
+    await metadata.write(work)
+    seen = [(e.operation, e.resource_type, e.resource, e.project, e.actor, e.address) for e in await found(metadata)]
+    assert seen == [
+        ("delete", "artifact", f"nginx@{DIGEST}", "library", "alice", "10.0.0.1"),
+        ("delete", "tag", "team/app:1", "team", "alice", "10.0.0.1"),
+        ("create", "artifact", "team/app:1", "team", "alice", "10.0.0.1"),
+    ]
+
+
+@pytest.mark.parametrize(("pulls", "rows"), [("none", []), ("summed", [(3, "a"), (1, "b")]), ("each", [(1, "a")] * 3)])
+async def test_pulls(metadata: Metadata, pulls: str, rows: list[tuple[int, str]]) -> None:
+    recorder = Recorder(metadata, pulls=pulls)
+    for _ in range(3):
+        recorder.pulled("team/app", DIGEST, "1", "a", "10.0.0.1")
+    if pulls == "summed":
+        recorder.pulled("team/app", DIGEST, "", "b", "::1")
+    await recorder.flush()
+    assert sorted((e.count, e.actor) for e in await found(metadata, operation="pull")) == sorted(rows)
+
+
+async def test_filters_and_pages(metadata: Metadata) -> None:
+    async def fill(tx: Transaction) -> None:
+        rows = [
+            {
+                "happened_at": 10_000_000 * number,
+                "operation": ("create", "delete", "pull")[number % 3],
+                "resource_type": "artifact",
+                "resource": f"team/app:{number}",
+                "project": ("team", "other")[number % 2],
+                "actor": ("alice", "bob")[number % 4 // 2],
+                "address": "10.0.0.1",
+                "result": ("success", "denied")[number % 5 == 0],
+                "count": 1,
+                "detail": "",
+            }
+            for number in range(60)
+        ]
+        await Audit(tx).add_all(rows)
+
+    await metadata.write(fill)
+    assert len(await found(metadata, project="team")) == 30
+    assert len(await found(metadata, project="team", actor="alice")) == 15
+    assert len(await found(metadata, operation="pull", result="denied")) == 4
+    assert [e.resource for e in await found(metadata, since=10_000_000 * 57)] == [f"team/app:{n}" for n in (59, 58, 57)]
+    assert len(await found(metadata, since=10_000_000 * 10, until=10_000_000 * 20)) == 10
+    assert await found(metadata, since=10_000_000 * 100) == []
+    pages, before = [], 2**62
+    while page := await found(metadata, 7, before):
+        pages.append(len(page))
+        before = page[-1].id
+    assert pages == [7] * 8 + [4]
+
+
+async def test_only_the_purge_takes_rows(metadata: Metadata) -> None:
+    recorder = Recorder(metadata, pulls="each")
+    recorder.login("old", "10.0.0.1", result="failure")
+    await recorder.flush()
+    assert await purge(metadata, 60_000) == 0
+    (old,) = await found(metadata)
+    assert await metadata.write(lambda tx: Audit(tx).purge(old.happened_at + 1)) == 1
+    assert await found(metadata) == []
+    assert not [
+        name
+        for name in dir(Audit)
+        if not name.startswith("_") and name not in ("add", "add_all", "page", "after", "purge")
+    ]
+
+
+async def test_a_name_cannot_end_its_line(metadata: Metadata) -> None:
+    recorder = Recorder(metadata, pulls="each")
+    evil = 'x" }\n{"operation":"create"\r\n\x1b[31m\u2028' + "y" * 5000
+    recorder.login(evil, "10.0.0.1", result="failure")
+    await recorder.flush()
+    (entry,) = await found(metadata)
+    line = as_json(entry)
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert b"\x1b" not in line
+    assert json.loads(line)["actor"] == evil[:512]
+
+
+async def test_syslog_goes_on_from_where_it_was(metadata: Metadata, tmp_path: Path) -> None:
+    place = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(place)
+        receiver.settimeout(5)
+        task = Task(Claim(1, "audit-syslog", None, 1, "x"))
+        recorder = Recorder(metadata, pulls="each")
+        recorder.login("before", "10.0.0.1", result="success")
+        await recorder.flush()
+        await Syslog(metadata, place).work(task)  # from now on
+        for name in ("one", "two"):
+            recorder.login(name, "10.0.0.1", result="success")
+        await recorder.flush()
+        await Syslog(metadata, place).work(task)
+        await Syslog(metadata, place).work(task)
+        lines = [receiver.recv(10_000) for _ in range(2)]
+        receiver.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            receiver.recv(10_000)
+    assert all(line.startswith(b"<85>lading-audit: {") for line in lines)
+    assert [json.loads(line.partition(b": ")[2])["actor"] for line in lines] == ["one", "two"]

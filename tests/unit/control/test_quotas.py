@@ -1,0 +1,223 @@
+"""Projects and quotas: where pushes go, what they may use, and that the count is exact beside other pushes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lading.access.sealing import Seal
+from lading.access.users import Users
+from lading.app import rules
+from lading.control.accounts import Accounts, Settings, set_up
+from lading.control.projects import Project, Projects
+from lading.control.quotas import Quotas
+from lading.errors import Conflict, Denied, Invalid, RepositoryUnknown
+from lading.jobs.events import By
+from lading.jobs.outbox import Outbox
+from lading.oci.digest import Digest
+from lading.registry.admission import Admission
+from lading.registry.delete import Delete
+from lading.registry.push import Push, PushPolicy
+from lading.registry.uploads import Uploads
+from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.transaction import Transaction
+from tests.support.images import Image, image, image_manifest
+from tests.unit.registry.world import stream
+
+pytestmark = pytest.mark.anyio
+
+SEAL = Seal(b"a key for these tests, long enough")
+
+
+class Yard:
+    """A registry without HTTP, whose pushes are asked about."""
+
+    def __init__(self, root: Path, url: str, *, create: bool = False) -> None:
+        self.metadata = open_index(url)
+        self.outbox = Outbox(self.metadata, listening=True)
+        settings = Settings(password="Secret-word-1", create_on_push=create)
+        self.settings = settings
+        self.accounts = Accounts(self.metadata, self.outbox, SEAL, settings)
+        self.accounts.quotas.loop = asyncio.get_running_loop()
+        admission = Admission(rules(self.accounts))
+        store = FilesystemStore(root, threads=2)
+        self.uploads = Uploads(self.metadata, store, self.outbox, b"secret", admission)
+        self.pushes = Push(self.metadata, store, self.outbox, PushPolicy(), admission)
+        self.deletes = Delete(self.metadata, self.outbox, admission)
+
+    async def push(self, repository: str, content: Image, by: By = By(actor="someone")) -> None:  # noqa: B008 - frozen
+        for blob in content.blobs:
+            await self.uploads.push(repository, Digest(blob.digest), stream(blob.data), by)
+        digest = Digest(content.manifest.digest)
+        await self.pushes.manifest(repository, digest, ["1"], content.manifest.media_type, content.manifest.data, by)
+
+    async def project(self, name: str, most_bytes: int = -1, most_repositories: int = -1) -> int:
+        async def add(tx: Transaction) -> Project:
+            return await Projects(tx).add(name, None, most_bytes=most_bytes, most_repositories=most_repositories)
+
+        return (await self.metadata.write(add)).id
+
+    async def used(self, project: int) -> int:
+        return await self.metadata.read(lambda tx: Quotas(tx).used(project))
+
+    async def told(self) -> list[str]:
+        await asyncio.sleep(0)
+        await self.outbox.flush()
+        return [type(event).__name__ for _, _, event in await self.outbox.after(0, 1000)]
+
+
+@pytest.fixture
+async def yard(tmp_path: Path, index_url: str) -> AsyncIterator[Yard]:
+    made = Yard(tmp_path / "store", index_url)
+    await set_up(made.metadata, SEAL, made.settings)
+    yield made
+    await made.accounts.close()
+    await made.metadata.close()
+
+
+def size(*images: Image) -> int:
+    """Each content once: config, layers and manifest."""
+    return sum(len(data) for data in {blob.data for one in images for blob in (*one.blobs, one.manifest)})
+
+
+async def test_a_project_has_to_be_there(yard: Yard) -> None:
+    with pytest.raises(RepositoryUnknown, match="no project nowhere; create it first"):
+        await yard.push("nowhere/app", image(1))
+    await yard.push("nginx", image(1))
+    await yard.project("team")
+    await yard.push("team/app", image(1))
+    count = await yard.metadata.read(lambda tx: Projects(tx).repositories(2))
+    assert count == 1
+
+
+async def test_an_administrators_push_makes_one_where_that_is_allowed(tmp_path: Path, index_url: str) -> None:
+    yard = Yard(tmp_path / "store", index_url, create=True)
+    await set_up(yard.metadata, SEAL, yard.settings)
+
+    async def people(tx: Transaction) -> tuple[int, int]:
+        admin = await Users(tx).named("admin")
+        assert admin is not None
+        return admin.id, (await Users(tx).add("alice")).id
+
+    admin, alice = await yard.metadata.write(people)
+    with pytest.raises(RepositoryUnknown):
+        await yard.push("fresh/app", image(1), By(actor="alice", subject=f"u{alice}"))
+    await yard.push("fresh/app", image(1), By(actor="admin", subject=f"u{admin}"))
+    made = await yard.metadata.read(lambda tx: Projects(tx).named("fresh"))
+    assert made is not None
+    assert (made.owner, made.public) == (admin, False)
+    await yard.accounts.close()
+    await yard.metadata.close()
+
+
+async def test_each_content_counts_once_and_ends_with_the_last_manifest_that_needs_it(yard: Yard) -> None:
+    team, other = await yard.project("team"), await yard.project("other")
+    one, two, first = image(1), image(2), image("first", (600, 300))
+    other_layers = image("second", (400,))
+    layers = (first.layers[0], *other_layers.layers)
+    second = Image(other_layers.config, layers, image_manifest(other_layers.config, layers))
+    await yard.push("team/a", first)
+    await yard.push("team/b", first)
+    assert await yard.used(team) == size(first)
+    await yard.push("team/c", second)
+    await yard.push("other/x", second)
+    assert await yard.used(team) == size(first, second)
+    assert await yard.used(other) == size(second)
+    await yard.deletes.manifest("team/a", Digest(first.digest), By())
+    assert await yard.used(team) == size(first, second)
+    await yard.deletes.manifest("team/b", Digest(first.digest), By())
+    assert await yard.used(team) == size(second)
+    await yard.push("team/d", one)
+    await yard.push("team/d", two)
+    assert await yard.metadata.write(lambda tx: Quotas(tx).settle(team)) == size(second, one, two)
+    assert await yard.used(team) == size(second, one, two)
+
+
+async def test_what_does_not_fit_is_refused_and_told(yard: Yard) -> None:
+    first, big, small = image("first", (1000,)), image("big", (5000,)), image("small", (100,))
+    team = await yard.project("team", most_bytes=size(first, small) + 50)
+    await yard.push("team/a", first)
+    with pytest.raises(Denied, match="would exceed its quota"):
+        await yard.push("team/a", big)
+    assert await yard.used(team) == size(first)
+    await yard.push("team/b", first)  # what is there already needs no room
+    await yard.push("team/a", small)
+    assert await yard.used(team) == size(first, small)
+    told = await yard.told()
+    assert told.count("QuotaWarned") == 1
+    assert "QuotaExceeded" in told
+    await yard.deletes.manifest("team/a", Digest(first.digest), By())
+    await yard.deletes.manifest("team/b", Digest(first.digest), By())
+    assert await yard.used(team) == size(small)
+    await yard.metadata.write(lambda tx: Quotas(tx).limit(team, most_bytes=-1))
+    await yard.push("team/a", big)
+
+
+async def test_of_many_pushes_at_once_as_many_are_taken_as_fit(yard: Yard) -> None:
+    images = [image(f"push {number}", (2000,)) for number in range(8)]
+    room = max(size(one) for one in images) * 3
+    team = await yard.project("team", most_bytes=room)
+    outcomes = await asyncio.gather(
+        *(yard.push(f"team/r{number}", one) for number, one in enumerate(images)), return_exceptions=True
+    )
+    taken = [one for one, outcome in zip(images, outcomes, strict=True) if outcome is None]
+    assert all(outcome is None or isinstance(outcome, Denied) for outcome in outcomes), outcomes
+    assert len(taken) == 3
+    assert await yard.used(team) == size(*taken) <= room
+
+
+async def test_the_number_of_repositories(yard: Yard) -> None:
+    await yard.project("team", most_repositories=2)
+    for name in ("team/a", "team/b", "team/a"):
+        await yard.push(name, image(name))
+    with pytest.raises(Denied, match="may have 2 repositories"):
+        await yard.push("team/c", image("c"))
+    await yard.push("team/b", image("again"))
+
+
+async def test_a_project_with_artifacts_stays_and_an_empty_one_takes_its_leftovers_along(yard: Yard) -> None:
+    own = await yard.project("team")
+    await yard.push("team/app", image(1))
+
+    async def delete(tx: Transaction) -> None:
+        project = await Projects(tx).find(own)
+        assert project is not None
+        await Projects(tx).delete(project)
+
+    with pytest.raises(Conflict, match="still has repositories"):
+        await yard.metadata.write(delete)
+    await yard.deletes.manifest("team/app", Digest(image(1).digest), By())
+    await yard.metadata.write(delete)
+    again = await yard.project("team")
+    assert again != own
+    await yard.push("team/other", image(2))
+    left = await yard.metadata.read(lambda tx: Projects(tx).repositories(again))
+    assert left == 1
+
+
+async def test_names_of_projects(yard: Yard) -> None:
+    for name in ("", "Team", "a/b", "-a", "a..b", "ü", "a" * 201):
+        with pytest.raises(Invalid):
+            await yard.project(name)
+    with pytest.raises(Conflict):
+        await yard.project("library")
+
+
+async def test_repositories_that_were_there_before_get_private_projects(tmp_path: Path, index_url: str) -> None:
+    yard = Yard(tmp_path / "store", index_url)
+    yard.pushes._admission = yard.uploads._admission = Admission()
+    for name in ("old/app", "old/web", "nginx"):
+        await yard.push(name, image(name))
+    told = await set_up(yard.metadata, SEAL, yard.settings)
+    assert told == ["private projects were made for repositories that were here before: old"]
+    old = await yard.metadata.read(lambda tx: Projects(tx).named("old"))
+    assert old is not None
+    assert not old.public
+    assert await yard.metadata.read(lambda tx: Projects(tx).repositories(old.id)) == 2
+    assert await set_up(yard.metadata, SEAL, yard.settings) == []
+    await yard.accounts.close()
+    await yard.metadata.close()
