@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ async def test_each_content_counts_once_and_ends_with_the_last_manifest_that_nee
     one, two, first = image(1), image(2), image("first", (600, 300))
     other_layers = image("second", (400,))
     layers = (first.layers[0], *other_layers.layers)
-    second = Image(other_layers.config, layers, image_manifest(other_layers.config, layers))
+    second = replace(other_layers, layers=layers, manifest=image_manifest(other_layers.config, layers))
     await yard.push("team/a", first)
     await yard.push("team/b", first)
     assert await yard.used(team) == size(first)
