@@ -326,6 +326,8 @@ def account_settings(configuration: Configuration) -> Settings:
         anonymous=section.anonymous,
         public=section.public,
         create_on_push=section.createonpush,
+        self_registration=section.selfregistration,
+        everyone_creates=section.everyonecreates,
         policy=Policy(section.password.minlength, section.password.mixed),
         lockout=Lockout(
             section.lockout.attempts,

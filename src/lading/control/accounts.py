@@ -31,7 +31,7 @@ from lading.access.users import User, Users
 from lading.control.audit import Recorder, purge
 from lading.control.projects import Belonging, Projects
 from lading.control.quotas import QuotaRules, Quotas
-from lading.errors import ConfigurationError, Invalid
+from lading.errors import ConfigurationError, Denied, Invalid
 from lading.jobs.kinds import Task
 from lading.jobs.outbox import Outbox
 from lading.registry.sight import Sight
@@ -64,6 +64,8 @@ class Settings:
     anonymous: bool = True
     public: bool = False
     create_on_push: bool = False
+    self_registration: bool = False
+    everyone_creates: bool = True
     policy: Policy = field(default_factory=Policy)
     lockout: Lockout = field(default_factory=Lockout)
     pulls: str = "summed"
@@ -206,6 +208,21 @@ class Accounts:
             user=rights.who.id if rights.who.kind is Kind.USER else 0,
             robot=rights.who.id if rights.who.kind is Kind.ROBOT else 0,
         )
+
+    async def register(self, name: str, password: str, *, email: str = "", full_name: str = "") -> User:
+        """Make an account for somebody who asks for one; raises ``Denied`` where people cannot do that themselves."""
+        if not self.settings.self_registration:
+            raise Denied("accounts are made by an administrator here (accounts.selfregistration)")
+        self.settings.policy.check(password, name)
+        stored = await self.checker.hashed(password)
+        return await self._metadata.write(
+            lambda tx: Users(tx).add(name, password=stored, email=email, full_name=full_name)
+        )
+
+    async def may_create_projects(self, rights: Rights) -> bool:
+        """Whether a caller may make projects: every user, or administrators and who was given it."""
+        person = rights.who.kind is Kind.USER and not rights.who.limits
+        return (person and self.settings.everyone_creates) or await rights.allowed("project", "create")
 
     async def close(self) -> None:
         """Write what was noted, and let go of threads."""

@@ -306,6 +306,34 @@ async def test_keys_change_without_an_outage(place: Place, monkeypatch: pytest.M
     assert not await metadata.write(lambda tx: SigningKeys(tx, SEAL).rotate("lading", age=10**12, lifetime=1))
 
 
+async def test_who_may_make_accounts_and_projects(place: Place) -> None:
+    from dataclasses import replace
+
+    from lading.access.rights import Rights
+    from lading.errors import Denied, Invalid
+
+    with pytest.raises(Denied, match="selfregistration"):
+        await place.accounts.register("newcomer", PASSWORD)
+
+    async def may(tx: Transaction) -> list[bool]:
+        callers = (
+            place.house.user("dev"),
+            place.house.user("root"),
+            ANONYMOUS,
+            place.house.user("dev", "repository:x:pull"),
+        )
+        return [await place.accounts.may_create_projects(await Rights.of(tx, one)) for one in callers]
+
+    assert await place.house.read(may) == [True, True, False, False]
+    place.accounts.settings = replace(place.accounts.settings, self_registration=True, everyone_creates=False)
+    assert await place.house.read(may) == [False, True, False, False]
+    with pytest.raises(Invalid, match="too short"):
+        await place.accounts.register("newcomer", "Aa1")
+    made = await place.accounts.register("newcomer", PASSWORD)
+    assert not made.admin
+    assert (await place.gate.admit(basic("newcomer", PASSWORD), ())).id == made.id
+
+
 async def test_a_key_cannot_be_read_from_the_index_alone(place: Place) -> None:
     from lading.errors import StoreError
 
