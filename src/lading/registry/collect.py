@@ -352,7 +352,7 @@ class Collect:
         # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
         # meanwhile took the mark off, and is left alone
         absent = [row for row in doomed if await _is_absent(tx, row[0])]
-        done = await self._store.delete([Digest(row[1]) for row in absent])
+        done = await tx.beside(self._store.delete([Digest(row[1]) for row in absent]))
         for blob, digest, size, condemned_at in absent:
             if digest in done.failed:
                 report.failed.append(f"{digest}: {done.failed[digest]}")

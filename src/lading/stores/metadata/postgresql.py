@@ -100,6 +100,13 @@ class PostgresTransaction:
         await self._run(statement, parameters)
         return self._cursor.rowcount
 
+    async def beside(self, work: Awaitable[T], /) -> T:
+        self.asking = True
+        try:
+            return await work
+        finally:
+            self.asking = False
+
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> None:
         if parameters:
             sql, constants = statement.compiled(DIALECT)

@@ -14,7 +14,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +67,9 @@ class SqliteTransaction:
 
     async def each(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> Sequence[Row | None]:
         return [_run(self._connection, statement, dict(given)).fetchone() for given in parameters]
+
+    async def beside(self, work: Awaitable[T], /) -> T:
+        return await work
 
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]], /) -> None:
         sql, constants = statement.compiled(_DIALECT)

@@ -85,6 +85,10 @@ class Transaction(Protocol):
         """Run a statement once for each set of parameters."""
         ...
 
+    async def beside(self, work: Awaitable[T], /) -> T:
+        """Wait for something else under the locks this holds; for seconds at most. On SQLite it may not suspend."""
+        ...
+
 
 Work = Callable[[Transaction], Awaitable[T]]
 
