@@ -20,6 +20,9 @@ SERVER = {
     "jobs": "lading.cli.server.jobs:jobs",
     "migrate": "lading.cli.server.migrate:migrate",
     "move-index": "lading.cli.server.moveindex:move_index",
+    "verify": "lading.cli.server.verify:verify",
+    "backup": "lading.cli.server.backup:backup",
+    "restore": "lading.cli.server.restore:restore",
     "describe": "lading.cli.server.describe:describe",
     "admin": "lading.cli.admin.main:admin",
 }

@@ -23,7 +23,6 @@ nothing is ever taken out of the index.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,15 +38,17 @@ from lading.oci.digest import Digest
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
 from lading.registry.repositories import Repositories
+from lading.registry.soundness import PRESENT, Pace, Soundness, lose
 from lading.registry.tags import Tags
 from lading.registry.volume import Part, Problem, Reader, alone, check
+from lading.stores.blobs.filesystem import FilesystemStore
 from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.links import Links, Tree
 from lading.stores.blobs.remote import RemoteStore
 from lading.stores.blobs.remotelinks import RemoteTree
 from lading.stores.metadata.schema.content import blobs, repositories
 from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 T = TypeVar("T")
 
@@ -75,12 +76,6 @@ _STORED = Statement(
     select(func.count(), cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
     .select_from(blobs)
     .where(blobs.c.present)
-)
-_PRESENT = Statement(
-    select(blobs.c.id, blobs.c.digest, blobs.c.size)
-    .where(blobs.c.id > bindparam("after"), blobs.c.present)
-    .order_by(blobs.c.id)
-    .limit(bindparam("limit"))
 )
 
 
@@ -121,12 +116,12 @@ class Report:
 
 @dataclass
 class Progress:
-    """How far a run is: ``done`` of ``total``, in repositories, or in bytes while blobs are verified."""
+    """How far a run is: ``done`` of ``total``, in the unit of the phase; ``counts`` is what was taken over so far."""
 
     phase: str
     total: int
     done: int = 0
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts | None = None
 
 
 Watch = Callable[[Progress], None]
@@ -401,24 +396,19 @@ class _Adoption:
 
     async def verify(self, report: Report, layout: Layout) -> None:
         """Read every blob the index has; make those absent that are damaged or gone."""
+        sound = Soundness(FilesystemStore(layout.root), self._threads, Pace())
         total = await self._metadata.scan(lambda tx: tx.row(_STORED)) or (0, 0)
         progress = Progress("verify", int(total[1]), counts=report.counts)
         after = 0
-        while page := await self._metadata.scan(lambda tx, a=after: tx.rows(_PRESENT, after=a, limit=_PAGE)):  # type: ignore[misc]
+        while page := await self._metadata.scan(lambda tx, a=after: tx.rows(PRESENT, after=a, limit=_PAGE)):  # type: ignore[misc]
             self._watch(progress)
-            for row, problem in await asyncio.gather(*(self._verify(row, layout) for row in page)):
+            for row, found in zip(page, await asyncio.gather(*(sound.damage(Digest(r[1])) for r in page)), strict=True):
                 report.verified += 1
                 progress.done += row[2]
-                if problem is not None and await self._lose(row[1]):
-                    report.problems.append(problem)
+                if found is not None and (not found.lasting or await lose(self._metadata, row)):
+                    report.problems.append(Problem(found.kind, "", row[1], found.detail))
             after = page[-1][0]
         self._watch(progress)
-
-    async def _verify(self, row: Row, layout: Layout) -> tuple[Row, Problem | None]:
-        return row, await self._in_thread(lambda: _damage(layout, Digest(row[1])))
-
-    async def _lose(self, digest: str) -> bool:
-        return await self._metadata.write(lambda tx: Blobs(tx).lost(digest))
 
 
 async def _take_tags(tx: Transaction, repository: int, part: Part, manifests: dict[str, int]) -> int:
@@ -428,21 +418,3 @@ async def _take_tags(tx: Transaction, repository: int, part: Part, manifests: di
         if manifest is not None:
             taken += await Tags(tx).found(repository, tag, manifest, moved_at)
     return taken
-
-
-def _damage(layout: Layout, digest: Digest) -> Problem | None:
-    """What is wrong with a blob's bytes."""
-    try:
-        with layout.blob(digest).open("rb") as file:
-            actual = hashlib.file_digest(file, digest.algorithm).hexdigest()
-    except FileNotFoundError:
-        return Problem(
-            "no-data", "", str(digest), "its bytes are not in the volume; push an image that has it to mend it"
-        )
-    except OSError as error:
-        return Problem("unreadable", "", str(digest), f"{error.strerror}; push an image that has it to mend it")
-    if actual == digest.hex:
-        return None
-    return Problem(
-        "damaged", "", str(digest), f"its bytes have the digest {actual}; push an image that has it to mend it"
-    )

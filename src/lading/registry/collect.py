@@ -8,7 +8,8 @@ manifests that only keep each other.
 more. Whoever asks for it, pushes it or mounts it takes the mark off. Only after a wait, in which a client that was told
 "I have it" has time to push the manifest that needs it, is it *swept*: made absent under the lock that every
 writer takes, its bytes deleted, its row deleted. A crash between any two of these leaves a row that says absent, and
-the next run goes on from there; nothing that is present ever lacks its bytes.
+the next run goes on from there; nothing that is present ever lacks its bytes. While a backup holds
+the bytes (:mod:`~lading.registry.holds`) nothing is swept.
 
 **Beside writers.** Whoever refers to something locks it for sharing first (``transaction.py``). The collector locks what
 it is about to take away for itself alone, and looks only then, in a statement that begins after, whether it may: a
@@ -28,6 +29,7 @@ from sqlalchemy import BigInteger, and_, bindparam, cast, delete, exists, func, 
 
 from lading.jobs.kinds import Task
 from lading.oci.digest import Digest
+from lading.registry.holds import held
 from lading.stores.blobs.base import BlobStore
 from lading.stores.metadata.schema.content import (
     blobs,
@@ -78,7 +80,7 @@ class Gone:
 
 @dataclass
 class Report:
-    """What a run did, or would do."""
+    """What a run did, or would do; ``held`` when it swept nothing because a backup holds the bytes."""
 
     gone: list[Gone] = field(default_factory=list)
     manifests: int = 0
@@ -87,6 +89,7 @@ class Report:
     bytes: int = 0
     repositories: int = 0
     failed: list[str] = field(default_factory=list)
+    held: bool = False
 
     @property
     def steps(self) -> int:
@@ -317,6 +320,10 @@ class Collect:
             watch(report)
 
     async def _sweep(self, wait: int, report: Report, watch: Watch = _unwatched) -> None:
+        report.held = await self._metadata.read(held)
+        if report.held:
+            log.info("collection: nothing is swept while a backup is made")
+            return
         async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
             doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
             await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
@@ -351,6 +358,9 @@ class Collect:
     async def _delete(self, tx: Transaction, doomed: Sequence[Row], report: Report) -> None:
         # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
         # meanwhile took the mark off, and is left alone
+        if await held(tx):
+            report.held = True
+            return
         absent = [row for row in doomed if await _is_absent(tx, row[0])]
         done = await tx.beside(self._store.delete([Digest(row[1]) for row in absent]))
         for blob, digest, size, condemned_at in absent:
@@ -426,7 +436,9 @@ async def _mark(tx: Transaction, page: Sequence[Row], cutoff: int) -> int:
 
 async def _hide(tx: Transaction, page: Sequence[Row]) -> list[Row]:
     """Make condemned blobs absent and invisible; those that somebody came to refer to are let off."""
-    doomed = []
+    doomed: list[Row] = []
+    if await held(tx):
+        return doomed
     for row in page:
         if await tx.value(_LOCK_BLOB, blob=row[0]) is None:
             continue  # the mark was taken off, or somebody is about to

@@ -71,6 +71,9 @@ def _summary(report: Report, *, dry_run: bool) -> None:
         click.echo(f"{report.manifests} manifests and {report.blobs} blobs would go, {size}; nothing was changed")
         return
     click.echo(f"{report.manifests} manifests and {report.blobs} blobs deleted, {size} freed")
+    if report.held:
+        click.echo("a backup is being made: marked blobs go at the first collection after it")
+        return
     waiting = report.condemned - report.blobs
     if waiting > 0:
         click.echo(

@@ -1,4 +1,4 @@
-"""What ``lading adopt`` and ``lading export`` share: which volume is meant, and how far the work is."""
+"""What the commands that work on a whole volume share: which one is meant, and how far the work is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 20
+_IN_BYTES = ("verify", "rebuild", "backup", "restore")
+_IN_REPOSITORIES = ("adopt", "export")
 
 
 def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
@@ -49,6 +51,35 @@ def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
     return directory, f"sqlite:///{directory / 'lading' / 'index.sqlite'}"
 
 
+def local(index: str) -> Path:
+    """The file of the index, for commands that copy it; they say what to do where it is none."""
+    from lading.errors import ConfigurationError
+    from lading.stores.metadata.engine import file_of
+
+    file = file_of(index)
+    if file is None:
+        raise ConfigurationError(
+            "the index is in PostgreSQL, which this command does not copy: use pg_dump (or its point-in-time recovery) "
+            "first, and then copy the blobs; docs/how-to/backup.md says how they fit together"
+        )
+    return file
+
+
+def pace(rate: str | None) -> int | None:
+    """The bytes a second that ``--rate`` allows; None: any number."""
+    from lading.config.values import parse_size
+
+    if rate is None:
+        return None
+    try:
+        found = parse_size(rate)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--rate") from None
+    if found < 1:
+        raise click.BadParameter("must be at least one byte a second", param_hint="--rate")
+    return found
+
+
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
     """Show how far the work is: a bar on a terminal, else a line now and then."""
@@ -77,7 +108,7 @@ def watching() -> Iterator[Callable[[Progress], None]]:
                 total=progress.total,
                 completed=progress.done,
                 amount=_amount(progress),
-                counts=_counts(progress),
+                counts=_counts(progress).removeprefix(", "),
             )
 
         yield show
@@ -95,18 +126,21 @@ class _Lines:
         if progress.phase == self._phase and moment < self._next:
             return
         self._phase, self._next = progress.phase, moment + _SECONDS_BETWEEN_LINES
-        click.echo(f"{progress.phase}: {_amount(progress)}, {_counts(progress)}", err=True)
+        click.echo(f"{progress.phase}: {_amount(progress)}{_counts(progress)}", err=True)
 
 
 def _amount(progress: Progress) -> str:
-    if progress.phase == "verify":
+    if progress.phase in _IN_BYTES:
         return f"{size(progress.done)} of {size(progress.total)}"
-    return f"{progress.done:,} of {progress.total:,} repositories"
+    unit = " repositories" if progress.phase in _IN_REPOSITORIES else ""
+    return f"{progress.done:,} of {progress.total:,}{unit}"
 
 
 def _counts(progress: Progress) -> str:
     counts = progress.counts
-    return f"{counts.manifests:,} manifests, {counts.tags:,} tags, {counts.blobs:,} blobs"
+    if counts is None:
+        return ""
+    return f", {counts.manifests:,} manifests, {counts.tags:,} tags, {counts.blobs:,} blobs"
 
 
 def size(count: int) -> str:

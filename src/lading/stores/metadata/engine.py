@@ -65,6 +65,11 @@ def is_remote(url: str) -> bool:
     return url.startswith(_POSTGRESQL)
 
 
+def file_of(url: str) -> Path | None:
+    """The file of an index that is one; None for a database across the network."""
+    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+
+
 def require_index(url: str) -> None:
     """Raise :class:`~lading.errors.StoreError` where there is no index yet, rather than make an empty one."""
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():

@@ -1,0 +1,162 @@
+"""``lading verify``: check index and store against each other, and mend what can be mended."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lading.cli.server.volume import number, pace, place, size, tell_problems, watching
+from lading.errors import StoreError
+
+if TYPE_CHECKING:
+    from lading.registry.adopt import Watch
+    from lading.registry.rebuild import Report as Rebuilt
+    from lading.registry.verify import Report, Terms
+
+_BROKEN = 7
+
+
+@click.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--config", metavar="CONFIG.yml", type=click.Path(path_type=Path), help="The configuration to go by.")
+@click.option("--quick", is_flag=True, help="Compare sizes instead of reading every byte.")
+@click.option("--rate", metavar="SIZE", help="Read at most so much a second, such as 50MiB.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--rebuild", is_flag=True, help="The index is lost: make a new one from the store, then --repair.")
+@click.option("--grace", metavar="DURATION", default="24h", help="How old left-overs must be to be deleted (24h).")
+@click.option("--report", metavar="FILE", help="Write everything that was found as JSON; - for standard output.")
+def verify(
+    directory: Path | None,
+    config: Path | None,
+    quick: bool,
+    rate: str | None,
+    repair: bool,
+    rebuild: bool,
+    grace: str,
+    report: str | None,
+) -> None:
+    """Check the index and the store against each other, and every digest.
+
+    DIRECTORY is the rootdirectory; without it, that of the configuration. A server may go on serving meanwhile. The
+    exit status is 0 if everything can be served as it was pushed, and 7 if something is broken.
+    """
+    from lading.registry.verify import document
+
+    terms = _terms(quick=quick, rate=rate, repair=repair, rebuild=rebuild, grace=grace)
+    root, index = place(directory, config)
+    with watching() as watch:
+        rebuilt, done = asyncio.run(_verify(root, index, terms, watch, rebuild=rebuild))
+    written = document(done, str(root), terms)
+    if report == "-":
+        sys.stdout.write(written.decode() + "\n")
+    else:
+        if rebuilt is not None:
+            _tell_rebuilt(rebuilt)
+        _tell(done, terms)
+        if report is not None:
+            _write(Path(report), written)
+    if not done.sound:
+        raise SystemExit(_BROKEN)
+
+
+def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace: str) -> Terms:
+    from lading.config.values import parse_duration
+    from lading.registry.verify import Terms
+
+    try:
+        kept = parse_duration(grace)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--grace") from None
+    terms = Terms(quick=quick, repair=repair, rate=pace(rate), grace=int(kept.total_seconds() * 1000))
+    return replace(terms, repair=True, patience=0) if rebuild else terms
+
+
+async def _verify(
+    root: Path, index: str, terms: Terms, watch: Watch, *, rebuild: bool
+) -> tuple[Rebuilt | None, Report]:
+    from lading.registry.rebuild import rebuild as bring_back
+    from lading.registry.verify import Verify
+    from lading.stores.blobs.filesystem import FilesystemStore
+    from lading.stores.metadata.engine import file_of, open_index
+    from lading.stores.metadata.snapshot import integrity
+
+    file = file_of(index)
+    if not rebuild and file is not None and not file.exists():
+        raise StoreError(
+            f"there is no index at {file}; if it was lost, restore a backup, or make a new one from the store with "
+            "lading verify --rebuild"
+        )
+    store = FilesystemStore(root)
+    await store.probe()
+    metadata = open_index(index)
+    try:
+        rebuilt = None
+        if rebuild:
+            rebuilt = await bring_back(metadata, store, store.layout, rate=terms.rate, watch=watch)
+        check = functools.partial(integrity, file) if file is not None else list
+        done = await Verify(metadata, store, store.layout, check).run(terms, watch)
+        return rebuilt, done
+    finally:
+        await metadata.close()
+
+
+def _tell_rebuilt(rebuilt: Rebuilt) -> None:
+    from lading.registry.rebuild import REPOSITORY
+
+    adopted = rebuilt.adopted
+    if adopted is not None:
+        counts = adopted.counts
+        click.echo(
+            f"Link files in the volume gave back {number(counts.repositories, 'repository', 'repositories')}, "
+            f"{number(counts.manifests, 'manifest')} and {number(counts.tags, 'tag')}, as of when they were written."
+        )
+        tell_problems(adopted.problems, f"{number(len(adopted.problems), 'thing')} of them broken:", None)
+    click.echo(f"{number(rebuilt.blobs, 'blob')} found in the store, {size(rebuilt.bytes)}.")
+    if rebuilt.manifests:
+        click.echo(
+            f"{number(rebuilt.manifests, 'manifest')} of which no name is known are in the repository {REPOSITORY}, "
+            f"{rebuilt.tags:,} of them with a tag (the first digits of the digest). Give them their names again with a "
+            "client. What had been deleted, and not yet collected, is among them."
+        )
+    click.echo("Names, tags and who could see what are only in the index: what no link file said is lost.")
+    tell_problems(rebuilt.problems, f"{number(len(rebuilt.problems), 'blob')} not brought back:", None)
+
+
+def _tell(report: Report, terms: Terms) -> None:
+    from lading.registry.volume import Problem
+
+    if not report.whole:
+        click.echo("The index is damaged; nothing else was looked at.")
+    else:
+        how = "by their sizes" if terms.quick else "and every digest"
+        click.echo(
+            f"Checked {number(report.manifests, 'manifest')}, {number(report.blobs, 'blob')} ({size(report.bytes)}) "
+            f"{how}, and {number(report.files, 'file')} in the store."
+        )
+    weights = report.weights()
+    for weight, heading in (
+        ("broken", "{} broken:"),
+        ("incomplete", "{} incomplete, as the settings may allow:"),
+        ("garbage", "{} garbage, which harms nothing:"),
+    ):
+        some = [finding for finding in report.findings if finding.weight == weight and not finding.mended]
+        tell_problems(some, heading.format(number(len(some), "thing")), None)
+    mended = [Problem(each.kind, each.repository, each.what, each.mended) for each in report.findings if each.mended]
+    tell_problems(mended, f"{number(len(mended), 'thing')} mended:", None)
+    if report.sound:
+        click.echo("Everything can be served as it was pushed.")
+    elif not terms.repair:
+        click.echo(f"{number(weights['broken'], 'thing')} broken; --repair mends what can be mended.")
+
+
+def _write(path: Path, written: bytes) -> None:
+    try:
+        path.write_bytes(written + b"\n")
+    except OSError as error:
+        raise StoreError(f"cannot write the report {path}: {error.strerror}") from error

@@ -1,0 +1,149 @@
+"""Rebuild: an index from nothing but the store.
+
+The bytes of all blobs are there, manifests among them. What only an index knows is lost: which names led to them. So:
+
+1. Where link files of registry:2 lie in the volume (it was adopted once, or ``lading export`` wrote them) they are
+   adopted, with everything they say: names, tags, what is in which repository.
+2. Every other blob whose bytes are sound gets its row.
+3. Manifests that no repository has are put into one, ``recovered``; those that no other manifest names get a tag there
+   (the first digits of their digest), so that they can be pulled, looked at, and given their names again, and the
+   collector keeps them. Images that were deleted, and whose bytes were still there, come back with them.
+
+Done again it goes on where it was interrupted, since what has a row is passed over.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sqlalchemy import bindparam, exists, select
+
+from lading.errors import ManifestInvalid
+from lading.oci.digest import Digest
+from lading.oci.manifest import Manifest, parse
+from lading.registry.adopt import Progress, Watch, take_over
+from lading.registry.adopt import Report as Adopted
+from lading.registry.blobs import Blobs
+from lading.registry.manifests import Manifests
+from lading.registry.repositories import Repositories
+from lading.registry.soundness import Pace, Soundness
+from lading.registry.tags import Tags
+from lading.registry.volume import Problem, alone
+from lading.stores.blobs.base import BlobStore
+from lading.stores.blobs.layout import Layout
+from lading.stores.blobs.links import Tree
+from lading.stores.metadata.schema.content import blobs, manifests
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+REPOSITORY = "recovered"
+"""Where manifests go whose repository nobody knows."""
+
+_THREADS = 4
+_LARGEST_MANIFEST = 4 << 20
+_TAG_DIGITS = 12
+
+_KNOWN = Statement(select(blobs.c.present).where(blobs.c.digest == bindparam("digest")))
+_SOMEWHERE = Statement(select(exists().where(manifests.c.digest == bindparam("digest"))))
+
+
+@dataclass
+class Report:
+    """What was brought back: ``adopted`` by link files, and ``manifests`` and ``tags`` without a name of their own."""
+
+    adopted: Adopted | None = None
+    blobs: int = 0
+    bytes: int = 0
+    manifests: int = 0
+    tags: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+async def rebuild(
+    metadata: Metadata,
+    store: BlobStore,
+    layout: Layout,
+    *,
+    rate: int | None = None,
+    watch: Watch = lambda progress: None,
+) -> Report:
+    """Bring into the index what the store has and the index does not; see the module. ``rate`` in bytes a second.
+
+    Raises :class:`~lading.errors.StoreError` while an adoption or export works on the volume.
+    """
+    with alone(layout), ThreadPoolExecutor(_THREADS, thread_name_prefix="rebuild") as threads:
+        run = _Rebuild(metadata, store, Soundness(store, threads, Pace(rate)), watch)
+        if layout.repositories.is_dir() and next(Tree(layout).repositories(), None) is not None:
+            run.report.adopted = await take_over(metadata, layout, watch, everything=True)
+        await run.blobs()
+        await run.manifests()
+        return run.report
+
+
+class _Rebuild:
+    def __init__(self, metadata: Metadata, store: BlobStore, sound: Soundness, watch: Watch) -> None:
+        self._metadata = metadata
+        self._store = store
+        self._sound = sound
+        self._watch = watch
+        self._manifests: list[Digest] = []
+        self._named: set[str] = set()
+        self.report = Report()
+
+    async def blobs(self) -> None:
+        """Give every sound blob a row, and note which are manifests."""
+        progress = Progress("rebuild", sum([size async for _, size in self._store.walk()]))
+        async for digest, size in self._store.walk():
+            self._watch(progress)
+            await self._blob(digest, size)
+            progress.done += size
+        self._watch(progress)
+
+    async def _blob(self, digest: Digest, size: int) -> None:
+        manifest = await self._manifest(digest) if size <= _LARGEST_MANIFEST else None
+        if manifest is not None:
+            self._named.update(child.digest for child in manifest.children)
+            if not await self._metadata.read(lambda tx: tx.value(_SOMEWHERE, digest=digest)):
+                self._manifests.append(digest)
+        if await self._metadata.read(lambda tx: tx.value(_KNOWN, digest=digest)):
+            return
+        damage = None if manifest is not None else await self._sound.damage(digest)
+        if damage is not None:
+            self.report.problems.append(Problem(damage.kind, "", digest, damage.detail))
+            return
+        await self._metadata.write(lambda tx: Blobs(tx).found({digest: size}), durable=False)
+        self.report.blobs += 1
+        self.report.bytes += size
+
+    async def _manifest(self, digest: Digest) -> Manifest | None:
+        raw = await self._sound.content(digest, _LARGEST_MANIFEST)
+        if raw is None or raw[:1] not in (b"{", b" ", b"\n", b"\t", b"\r"):
+            return None
+        try:
+            return parse(raw, "", digest.algorithm)
+        except ManifestInvalid:
+            return None
+
+    async def manifests(self) -> None:
+        """Put the manifests that no repository has into one."""
+        progress = Progress("manifests", len(self._manifests))
+        for digest in self._manifests:
+            manifest = await self._manifest(digest)
+            if manifest is not None:
+                await self._metadata.write(lambda tx, m=manifest: self._record(tx, m), durable=False)  # type: ignore[misc]
+            progress.done += 1
+            self._watch(progress)
+        # the last one is durable, and all before it with it
+        await self._metadata.write(lambda tx: Repositories(tx).find(REPOSITORY))
+
+    async def _record(self, tx: Transaction, manifest: Manifest) -> None:
+        own = await Repositories(tx).ensure(REPOSITORY)
+        blob = (await Blobs(tx).found({manifest.digest: manifest.size}))[manifest.digest]
+        needed = [descriptor for descriptor in manifest.blobs() if not descriptor.urls]
+        named = [await Blobs(tx).reserve(Digest(each.digest), each.size) for each in needed]
+        await Blobs(tx).show(own, named)
+        row = await Manifests(tx).found(own, blob, manifest, named, tx.now)
+        self.report.manifests += 1
+        if manifest.digest not in self._named and manifest.subject is None:
+            await Tags(tx).found(own, manifest.digest.hex[:_TAG_DIGITS], row, tx.now)
+            self.report.tags += 1
