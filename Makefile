@@ -11,12 +11,12 @@ BIN       := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py --venv $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check docs format bench image lock clean
+.PHONY: help setup serve test faults check docs format bench image lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Variables: CONFIG=file.yml (serve), ARGS="…" (serve, test, bench, image, lock), PYTHON=python3.12, VENV=.venv'
+	@echo 'Variables: CONFIG=file.yml (serve), ARGS="…" (serve, test, faults, bench, image, lock), PYTHON=python3.12, VENV=.venv'
 
 setup: ## Make .venv from the lock, with everything for development
 	@$(BOOTSTRAP) --dev
@@ -29,6 +29,12 @@ test: ## Run the whole test suite (ARGS="-k tags", ARGS=tests/unit)
 	@$(BOOTSTRAP) --dev
 	@$(BIN)/python -m tools.debian
 	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+
+faults: ## Kill, cut the power, fill disks, break connections: nothing may be lost (ARGS=--long for hours of it)
+	@$(BOOTSTRAP) --dev
+	@$(BIN)/python -m tools.debian
+	@exec $(BIN)/python -m pytest tests/faults tests/properties tests/integration/test_fuzz.py \
+		tests/integration/test_bad_store.py tests/integration/test_backup.py $(ARGS)
 
 check: ## Check format, lint, types, the import ladder, generated pages and the house rules
 	@$(BOOTSTRAP) --dev

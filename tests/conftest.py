@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
+from tests.support.counts import add_option, count, long, show
 from tests.support.plugin import pytest_runtest_makereport
 from tests.support.postgres import Postgres
 
-__all__ = ["pytest_runtest_makereport"]
+__all__ = ["count", "long", "pytest_runtest_makereport"]
 
 HEAVY = ("e2e", "peer", "faults")
 """Tests with one of these markers run one after the other, on one worker: they start engines and measure time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_option(parser)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was counted on the way."""
+    show(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ one; storing the same digest again replaces the file, which also mends one that 
 An upload is a folder with the bytes so far; its length is the truth about how much arrived. Whoever works on it holds
 a lock on the file, so two requests (of any process) cannot mix their bytes. The hash of what arrived is saved in the
 :class:`~lading.stores.blobs.base.UploadState` that the client carries, so that a chunk that reaches another process
-does not make it read the whole upload again.
+does not make it read the whole upload again. That hash is of bytes that were handed to the system, not of bytes that
+are synced: a machine that was started anew since may have lost some of them, so there the bytes are read again.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
 from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
@@ -119,14 +121,24 @@ class FilesystemStore:
     def _place(self, digest: Digest) -> Path:
         """The folder for a blob, made so that it survives power loss, whoever else is making it at the same time."""
         folder = self.layout.blob_directory(digest)
-        prefix = folder.parent
-        if prefix not in self._settled:
-            _make(prefix)
-            _sync_folder(prefix.parent)  # another process may have made it, and not be done
-            self._settled.add(prefix)
+        self._settle(folder.parent)
         _make(folder)
-        _sync_folder(prefix)
+        _sync_folder(folder.parent)
         return folder
+
+    def _settle(self, folder: Path) -> None:
+        """Have a folder, and those above it up to the root, survive power loss, whoever made them, and when."""
+        if folder in self._settled:
+            return
+        if folder == self.layout.root:
+            _make(folder)
+            with contextlib.suppress(PermissionError):  # what is above the root is the administrator's
+                _sync_folder(folder.parent)
+        else:
+            self._settle(folder.parent)
+            _make(folder)
+            _sync_folder(folder.parent)
+        self._settled.add(folder)
 
     async def delete(self, digests: Sequence[Digest]) -> Deleted:
         done = Deleted()
@@ -314,9 +326,9 @@ class LocalUpload:
     async def _catch_up(self) -> None:
         """Have a hasher that has seen all the bytes there are."""
         if self._hasher is None:
-            state = self._state
-            if state.hash_state is not None and state.hashed <= self.size:
-                self._hasher = resume(state.algorithm, state.hash_state)
+            state, boot = self._state, _boot()
+            if state.hash_state is not None and state.hash_state.startswith(boot) and state.hashed <= self.size:
+                self._hasher = resume(state.algorithm, state.hash_state.removeprefix(boot))
                 self._hashed = state.hashed
             if self._hasher is None:
                 self._hasher, self._hashed = hasher(state.algorithm), 0
@@ -340,7 +352,7 @@ class LocalUpload:
         saved = self._hasher.save() if self._hasher else None
         if saved is None or not self._hashed:
             return state
-        return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, saved)
+        return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, _boot() + saved)
 
     async def sync(self) -> None:
         await self._store._blocking(os.fdatasync, self._descriptor)
@@ -390,6 +402,15 @@ def _collected_meanwhile(digest: Digest) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise Unavailable(f"{digest} was collected while it arrived; push it again", retry_after=1) from error
+
+
+@cache
+def _boot() -> bytes:
+    """Which start of this machine it is; where it does not say, no other process takes up a hash."""
+    try:
+        return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+    except (OSError, ValueError):
+        return uuid4().bytes
 
 
 def _open_locked(path: Path) -> int:

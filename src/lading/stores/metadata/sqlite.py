@@ -204,7 +204,7 @@ class SqliteMetadata:
 def prepare(path: Path) -> int:
     """Make the index, or bring it to the schema of this version; the descriptor of the file that writers lock."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with _turn(lock):
             _create(path)
@@ -278,6 +278,22 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _make(folder: Path) -> None:
+    """Have a folder that survives power loss, whoever made it; what SQLite names in it, SQLite syncs."""
+    above = folder.parent
+    if not above.exists():
+        _make(above)
+    folder.mkdir(exist_ok=True)
+    try:
+        descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # a folder that the administrator made, in one that is none of ours
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Servers that are only ever ended by a kill, started fast: see ``launcher.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.integration.workers import wait_until
+from tests.support.http import Client
+from tests.support.ports import free_port
+from tests.support.process import listening
+
+AT_ONCE = ["--grace", "0s", "--untagged", "0s"]
+
+
+class Launcher:
+    """Starts the command in processes that are killed at a step; ``under`` another program, such as a tracer."""
+
+    def __init__(self, under: Sequence[str | Path] = ()) -> None:
+        self._popen = subprocess.Popen(
+            [*under, sys.executable, "-m", "tests.faults.launcher"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            text=True,
+        )
+
+    def ask(self, order: dict[str, Any]) -> int:
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.write(json.dumps(order) + "\n")
+        self._popen.stdin.flush()
+        return int(self._popen.stdout.readline())
+
+    def close(self) -> None:
+        self._popen.communicate(timeout=10)
+
+
+class Server:
+    """A registry under ``root`` that is only ever ended by a kill."""
+
+    def __init__(self, launcher: Launcher, root: Path) -> None:
+        root.mkdir(exist_ok=True)
+        self.launcher = launcher
+        self.storage = root / "storage"
+        self.log = root / "server.log"
+        self.counter = root / "steps"
+        self.port = free_port()
+        self.configuration = root / "config.yml"
+        self.configuration.write_text(
+            f"version: 0.1\nhttp: {{addr: 127.0.0.1:{self.port}}}\ncollect: {{enabled: false}}\nserver: {{workers: 1}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self.storage}}}, delete: {{enabled: true}}}}\n"
+        )
+
+    def _order(self, at: int, *arguments: str) -> int:
+        words = [*arguments, str(self.configuration)]
+        return self.launcher.ask({"start": words, "log": str(self.log), "counter": str(self.counter), "at": at})
+
+    @contextlib.contextmanager
+    def serving(self, at: int = 0) -> Iterator[Client]:
+        """A client of it, until it is killed at the end if not at the step ``at``, counted once :meth:`arm` is called."""
+        pid = self._order(at, "serve")
+        try:
+            wait_until(listening(self.port), 20, f"serving\n{self.log.read_text() if self.log.exists() else ''}")
+            with Client(f"http://127.0.0.1:{self.port}") as client:
+                yield client
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            self.launcher.ask({"wait": pid})
+            # the workers may take a moment longer to die, and hold the port till then
+            wait_until(lambda: not listening(self.port)(), what="the port free again")
+            self.counter.unlink(missing_ok=True)
+
+    def collect(self, at: int = 0) -> int:
+        """Run ``lading collect``; its exit status."""
+        return self.launcher.ask({"wait": self._order(at, "collect", *AT_ONCE)})
+
+    def arm(self) -> None:
+        self.counter.touch()
+
+    @property
+    def steps(self) -> list[str]:
+        return self.counter.read_text().splitlines()
