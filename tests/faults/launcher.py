@@ -3,17 +3,21 @@
 A *step* is a call that a crash could fall before: a rename, a sync, a deletion, a directory made, bytes written, or a
 statement that begins or ends a commit of the index. Steps count while the order's ``counter`` file exists, over all
 threads and processes; each is written to that file as a line, so that a test knows how many there are to try. The
-fault kills the whole group of processes, as a power cut would. ``at`` = 0 only counts.
+fault kills the whole group of processes, as a power cut would. ``at`` = 0 only counts. With ``only`` no step of another
+name counts, and there are two more: ``body``, a part of a request's body arrived, and ``answer``, one is about to be
+sent.
 
 The launcher imports the program once and forks for each order, a line of JSON on its standard input:
-``{"start": [arguments], "log": path, "counter": path, "at": N}`` answers the process id,
+``{"start": [arguments], "log": path, "counter": path, "at": N, "only": name}`` answers the process id,
 ``{"wait": process id}`` the exit status.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sqlite3
 import sys
@@ -22,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lading
 from lading.cli.main import main as command
 
 _COUNTED = ("rename", "fsync", "fdatasync", "unlink", "rmdir", "mkdir", "pwritev", "pwrite", "ftruncate")
@@ -30,14 +35,17 @@ _COUNTED = ("rename", "fsync", "fdatasync", "unlink", "rmdir", "mkdir", "pwritev
 class Fault:
     """Counts steps and ends the process at the one it was told."""
 
-    def __init__(self, counter: Path, at: int) -> None:
+    def __init__(self, counter: Path, at: int, only: str) -> None:
         self._counter = counter
         self._at = at
+        self.only = only
         self._lock = threading.Lock()
         self._path = os.fspath(counter)
         self._open, self._write, self._close = os.open, os.write, os.close
 
     def step(self, what: str) -> None:
+        if self.only and what != self.only:
+            return
         with self._lock:
             try:
                 descriptor = self._open(self._path, os.O_RDWR | os.O_APPEND)
@@ -79,6 +87,24 @@ def install(fault: Fault) -> None:
     sqlite3.connect = counted  # type: ignore[assignment]
 
 
+def install_requests(fault: Fault) -> None:
+    """Put the fault before what comes from clients, and what goes to them."""
+    from lading.api.exchange import Exchange
+
+    receive, write = Exchange.receive, Exchange._write
+
+    async def received(self: Exchange) -> dict[str, Any]:
+        fault.step("body")
+        return await receive(self)
+
+    def written(self: Exchange, body: bytes, *, last: bool) -> None:
+        fault.step("answer")
+        write(self, body, last=last)
+
+    Exchange.receive = received  # type: ignore[method-assign]
+    Exchange._write = written  # type: ignore[method-assign]
+
+
 def obey(order: dict[str, Any]) -> None:
     """In a process of its own: become the command."""
     os.setsid()
@@ -86,11 +112,17 @@ def obey(order: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for given, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(given, standard)
-    install(Fault(Path(order["counter"]), order["at"]))
+    fault = Fault(Path(order["counter"]), order["at"], order.get("only", ""))
+    install(fault)
+    if fault.only:
+        install_requests(fault)
     command(order["start"])
 
 
 def main() -> None:
+    # what a command imports when it is called, each of them would import anew
+    for module in pkgutil.walk_packages(lading.__path__, "lading."):
+        importlib.import_module(module.name)
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -46,7 +46,7 @@ class Launcher:
 class Server:
     """A registry under ``root`` that is only ever ended by a kill."""
 
-    def __init__(self, launcher: Launcher, root: Path) -> None:
+    def __init__(self, launcher: Launcher, root: Path, *, workers: int = 1, collect: str = "{enabled: false}") -> None:
         root.mkdir(exist_ok=True)
         self.launcher = launcher
         self.storage = root / "storage"
@@ -55,18 +55,18 @@ class Server:
         self.port = free_port()
         self.configuration = root / "config.yml"
         self.configuration.write_text(
-            f"version: 0.1\nhttp: {{addr: 127.0.0.1:{self.port}}}\ncollect: {{enabled: false}}\nserver: {{workers: 1}}\n"
+            f"version: 0.1\nhttp: {{addr: 127.0.0.1:{self.port}}}\ncollect: {collect}\nserver: {{workers: {workers}}}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.storage}}}, delete: {{enabled: true}}}}\n"
         )
 
-    def _order(self, at: int, *arguments: str) -> int:
-        words = [*arguments, str(self.configuration)]
-        return self.launcher.ask({"start": words, "log": str(self.log), "counter": str(self.counter), "at": at})
+    def _order(self, at: int, *words: str, only: str = "") -> int:
+        order = {"start": words, "log": str(self.log), "counter": str(self.counter), "at": at, "only": only}
+        return self.launcher.ask(order)
 
     @contextlib.contextmanager
-    def serving(self, at: int = 0) -> Iterator[Client]:
+    def serving(self, at: int = 0, only: str = "") -> Iterator[Client]:
         """A client of it, until it is killed at the end if not at the step ``at``, counted once :meth:`arm` is called."""
-        pid = self._order(at, "serve")
+        pid = self._order(at, "serve", str(self.configuration), only=only)
         try:
             wait_until(listening(self.port), 20, f"serving\n{self.log.read_text() if self.log.exists() else ''}")
             with Client(f"http://127.0.0.1:{self.port}") as client:
@@ -81,7 +81,11 @@ class Server:
 
     def collect(self, at: int = 0) -> int:
         """Run ``lading collect``; its exit status."""
-        return self.launcher.ask({"wait": self._order(at, "collect", *AT_ONCE)})
+        return self.launcher.ask({"wait": self._order(at, "collect", *AT_ONCE, str(self.configuration))})
+
+    def verify(self) -> int:
+        """Run ``lading verify``; its exit status. What it says is in the log."""
+        return self.launcher.ask({"wait": self._order(0, "verify", "--config", str(self.configuration))})
 
     def arm(self) -> None:
         self.counter.touch()
