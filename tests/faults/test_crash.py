@@ -155,7 +155,7 @@ def test_killed_at_any_moment(tmp_path: Path, long: bool, count: Count) -> None:
     answers = sum((customer.answers for customer in customers), Counter[str]())
     named = ", ".join(f"{n} at {what}" for what, n in sorted(kills.items()))
     told = ", ".join(f"{n} {what}" for what, n in sorted(answers.items()))
-    assert answers["201 manifest"] > rounds
+    assert answers["201 manifest"] > rounds // 4
     assert len(kills) > len(STEPS) // 2
     count(
         f"kill: {kills.total()} kills ({named}); answers: {told}; {read} blobs read after restarts, 0 promises broken"
