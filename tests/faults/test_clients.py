@@ -89,7 +89,7 @@ def test_gone_at_any_byte(registry: Lading, long: bool, count: Count) -> None:
     requests = [
         b"POST /v2/a/blobs/uploads/?digest=%b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
         % (digest_of(data).encode(), len(data), data),
-        b"POST /v2/a/blobs/uploads/?digest=%b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+        b"POST /v2/a/blobs/uploads/?digest=%b HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
         % (digest_of(data).encode(), len(data), data),
         b"PUT /v2/a/manifests/cut HTTP/1.1\r\nhost: x\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
         % (manifest.media_type.encode(), manifest.size, manifest.data),

@@ -129,7 +129,8 @@ class Exchange:
         connection = self.connection
         if self.expects_continue and self.more_body and not self.started:
             self.expects_continue = False
-            connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not connection.transport.is_closing():  # the client may have gone since it asked
+                connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.wants_body = True
         while not self.chunks and (self.more_body or self.complete):
             if self.disconnected or self.complete or self.truncated:
