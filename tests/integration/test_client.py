@@ -135,6 +135,7 @@ def test_every_tag_of_a_repository_is_copied_by_mounting(
     assert "2 of 4 tags copied, 2 were there" in user("copy", "--all-tags", name, f"{name}-copy")
     assert user("tags", "--like", "v1.*", f"{name}-copy").split() == ["v1.0", "v1.1"]
     assert f"{name.partition('/')[2]}-copy\n" in user("repos", registry.host)
+    assert user("repos", f"{registry.host}/nobody") == ""
     assert user("copy", f"{name}:v1.0", f"oci:{tmp_path}/folder:here", "--quiet") == f"{image.digest}\n"
     assert user("copy", f"oci:{tmp_path}/folder:here", f"archive:{tmp_path}/a.tar:x/y:1", "-q") == f"{image.digest}\n"
     assert user("inspect", f"archive:{tmp_path}/a.tar", "--format", "{{.Digest}}") == f"{image.digest}\n"

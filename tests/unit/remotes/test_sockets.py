@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from pathlib import Path
+
 import pytest
 
+from lading import errors
+from lading.remotes import sockets
+from lading.remotes.credentials import Keyring
+from lading.remotes.http import HttpRegistry
+from lading.remotes.session import Session
+from lading.remotes.transport import Policy
 from tests.support.scripted import Answer, Scripted
 from tests.unit.remotes.far import DATA, read, registry, routes
 
@@ -12,8 +22,6 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_connection_is_read_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new release of httpx or httpcore that keeps its backend elsewhere is noticed here, not by slow users."""
-    from lading.remotes import sockets
-
     asked: list[int] = []
     plain = sockets._Stream.read
 
@@ -30,12 +38,6 @@ async def test_a_connection_is_read_in_large_pieces(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("proxy", ["HTTP_PROXY", "ALL_PROXY"])
 async def test_a_proxy_is_used_but_not_for_this_machine(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    from lading import errors
-    from lading.remotes.credentials import Keyring
-    from lading.remotes.http import HttpRegistry
-    from lading.remotes.session import Session
-    from lading.remotes.transport import Policy
-
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -55,3 +57,21 @@ async def test_a_proxy_is_used_but_not_for_this_machine(monkeypatch: pytest.Monk
         async with Session("registry.invalid", Keyring({}), Policy(plain_http=True, attempts=1)) as session:
             with pytest.raises(errors.LocalError, match="socks5"):
                 await HttpRegistry(session).resolve("a", "latest")
+
+
+async def test_a_handshake_that_is_given_up_leaves_no_connection(tmp_path: Path) -> None:
+    """One request of several that fails ends the others, wherever they are."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with Session(host, Keyring({"HOME": str(tmp_path)})) as session:
+            session.transport._base = f"https://{host}"
+            request = asyncio.ensure_future(HttpRegistry(session).resolve("a", "latest"))
+            there, _ = await asyncio.to_thread(silent.accept)
+            with there:
+                there.settimeout(5)
+                hello = await asyncio.to_thread(there.recv, 1 << 16)
+                request.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await request
+                assert hello
+                assert await asyncio.to_thread(there.recv, 1 << 16) == b""

@@ -41,6 +41,7 @@ def _named(name: str) -> Reference:
 async def _delete(reference: Reference, *, whole: bool, plain_http: bool, insecure: bool) -> Reference:
     from lading.cli.client.places import Places
     from lading.cli.client.wishes import missing_tag
+    from lading.remotes.adapters.base import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         registry = places.registry(reference.host)
@@ -51,7 +52,10 @@ async def _delete(reference: Reference, *, whole: bool, plain_http: bool, insecu
                 raise await missing_tag(missing, registry, reference)
             reference = reference.at(found.digest)
         try:
-            await registry.delete(reference.repository, reference.reference)
+            if reference.digest:
+                await registry.delete(reference.repository, reference.digest)
+            else:
+                await adapter(registry).delete_tag(reference.repository, reference.tag)
         except ManifestUnknown as error:
             raise await missing_tag(error, registry, reference) from None
         except (Unsupported, Invalid) as error:

@@ -47,16 +47,18 @@ async def _tags(text: str, like: str, *, digests: bool, plain_http: bool, insecu
 
 
 @click.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/NAMESPACE]")
 @click.option("--like", metavar="PATTERN", default="*", help="Print the repositories like PATTERN, such as 'team/*'.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.reach
 def repos(host: str, like: str, as_json: bool, plain_http: bool, insecure: bool) -> None:
-    """List the repositories of the registry HOST, one a line, as far as it tells."""
+    """List the repositories of the registry HOST, or those below NAMESPACE, one a line, as far as it tells."""
     from lading.cli.client.login import server_name
     from lading.cli.client.places import run
 
-    names = run(_repos(server_name(host), like, plain_http=plain_http, insecure=insecure))
+    namespace = host.partition("://")[2].partition("/")[2] if "://" in host else host.partition("/")[2]
+    work = _repos(server_name(host), namespace.strip("/"), like, plain_http=plain_http, insecure=insecure)
+    names = run(work)
     if as_json:
         _json(names)
         return
@@ -64,13 +66,15 @@ def repos(host: str, like: str, as_json: bool, plain_http: bool, insecure: bool)
         click.echo(name)
 
 
-async def _repos(host: str, like: str, *, plain_http: bool, insecure: bool) -> list[str]:
+async def _repos(host: str, namespace: str, like: str, *, plain_http: bool, insecure: bool) -> list[str]:
     from fnmatch import fnmatchcase
 
     from lading.cli.client.places import Places
+    from lading.remotes.adapters.base import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        return [name async for name in places.registry(host).repositories() if fnmatchcase(name, like)]
+        listed = adapter(places.registry(host)).repositories(namespace)
+        return [name async for name in listed if fnmatchcase(name, like)]
 
 
 @click.command()

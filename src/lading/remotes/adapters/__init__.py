@@ -1,0 +1,1 @@
+"""What differs by vendor; no other folder knows a vendor's name."""
