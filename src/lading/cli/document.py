@@ -45,6 +45,23 @@ def _command(name: str, command: click.Command, parent: click.Context) -> Iterat
         for option, text in listed:
             yield f"| `{_cell(option)}` | {_cell(text)} |"
         yield ""
+    if isinstance(command, click.Group):
+        yield "| command | |\n|---|---|"
+        for called, text in _leaves(name, command, context):
+            yield f"| `lading {_cell(called)}` | {_cell(text)} |"
+        yield ""
+
+
+def _leaves(words: str, group: click.Group, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Every command below a group: how it is called, and what it does in a line."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _leaves(f"{words} {name}", command, click.Context(command, info_name=name, parent=context))
+        else:
+            arguments = " ".join(one.make_metavar(context) for one in command.params if isinstance(one, click.Argument))
+            yield f"{words} {name} {arguments}".strip(), command.get_short_help_str(200)
 
 
 def _ends() -> Iterator[str]:
