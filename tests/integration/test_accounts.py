@@ -14,6 +14,7 @@ import jwt
 import pytest
 
 from tests.support import images
+from tests.support.access import write_htpasswd
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
 
@@ -174,6 +175,31 @@ def test_lists_show_what_may_be_seen(server: WithAccounts) -> None:
         pages = nobody.get("/v2/_catalog", params={"n": 1}, auth=("alice", PASSWORD))
         assert pages.json()["repositories"] == ["open/app"]
         assert "last=open%2Fapp" in pages.headers["link"]
+
+
+def test_a_limited_token_lists_nothing_of_its_owners(server: WithAccounts) -> None:
+    limited = server.personal_token("dave", "repository:team/*:pull")
+    assert access(server.ask("dave", limited, "registry:catalog:*", OWN)) == ["repository:team/app:pull"]
+    with server.bearer("dave", "repository:team/app:pull", password=limited) as mine:
+        assert mine.get("/v2/team/app/manifests/1").status_code == 200
+        assert mine.get("/v2/_catalog").status_code == 401
+
+
+def test_users_of_an_htpasswd_file(tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("htpasswd")
+    path = write_htpasswd(root / "htpasswd", {"erin": "from the file", ADMIN: "from the file", "a,b": "from the file"})
+    settings = {"auth": {"htpasswd": {"realm": "x", "path": str(path)}}}
+    with WithAccounts(root, configuration=settings) as server:
+        assert server.ask("erin", "from the file", "repository:library/x:pull").json()["scope"] == ""
+        assert server.ask("erin", "wrong").status_code == 401
+        server.member("library", "erin", "guest")
+        assert server.ask("erin", "from the file", "repository:library/x:pull,push").json()["scope"].endswith(":pull")
+        # a name that is taken here, or that nobody can have, is not the file's to give
+        assert server.ask(ADMIN, "from the file").status_code == 401
+        assert server.ask(ADMIN, PASSWORD).status_code == 200
+        assert server.ask("a,b", "from the file").status_code == 401
+        server.disable("erin")
+        assert server.ask("erin", "from the file").status_code == 401
 
 
 def test_a_mount_from_what_may_not_be_read_becomes_an_upload(server: WithAccounts) -> None:

@@ -44,9 +44,13 @@ ANONYMOUS = Principal("", Kind.ANONYMOUS)
 SYSTEM = Principal("lading", Kind.SYSTEM)
 
 
-def by_subject(subject: str, name: str) -> Principal | None:
+LIMITED = ("",)
+"""Limits that allow nothing by themselves: what was allowed is in the token."""
+
+
+def by_subject(subject: str, name: str, *, limited: bool = False) -> Principal | None:
     """The principal that :attr:`Principal.subject` tells of; None if it tells of none."""
     kind = next((kind for kind, letter in _LETTERS.items() if subject[:1] == letter), None)
     if kind is None or not subject[1:].isascii() or not subject[1:].isdigit():
         return None
-    return Principal(name, kind, int(subject[1:]))
+    return Principal(name, kind, int(subject[1:]), LIMITED if limited else ())

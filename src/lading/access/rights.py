@@ -149,7 +149,9 @@ class Rights:
 
     async def sees(self, project: Where) -> bool:
         """Whether a project is there for this caller at all."""
-        return self.admin or bool(await self.held(project)) or bool(self.who.id and await self.given(project.id))
+        if self.admin or any(await self.held(project)):
+            return True
+        return self.who.kind is Kind.USER and bool(await self.given(project.id))
 
     async def may_give(self, grants: Iterable[RobotGrant]) -> bool:
         """Whether a robot with these permissions may be made: nobody gives what they do not hold."""
@@ -175,7 +177,8 @@ class Rights:
     async def _actions(self, wanted: Scope) -> tuple[str, ...]:
         if wanted.type == "registry":
             # what is listed is cut to what the caller may see
-            listed = wanted.name == "catalog" and (self._anonymous or bool(self.who.subject))
+            known = bool(self.who.subject) and not self.who.limits
+            listed = wanted.name == "catalog" and (known or (self.who.kind is Kind.ANONYMOUS and self._anonymous))
             return tuple(action for action in wanted.actions if listed and action in ("*", "search"))
         host, slash, rest = wanted.name.partition("/")
         # content trust names a repository with the registry's host and port before it

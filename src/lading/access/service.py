@@ -69,7 +69,7 @@ class TokenService:
             "access": [{"type": one.type, "name": one.name, "actions": list(one.actions)} for one in access],
         }
         if who.subject:
-            claims |= {"own": who.subject}
+            claims |= {"own": who.subject, "lim": bool(who.limits)}
         return Issued(self._keyring.sign(claims), lifetime, moment, access, refresh)
 
     async def renew(self, login: Login) -> None:

@@ -75,8 +75,8 @@ class Access(msgspec.Struct):
 class Claims(msgspec.Struct):
     """A token's claims (RFC 7519 section 4.1, and the token specification's ``access``).
 
-    ``own`` and ``at`` are in tokens of this registry itself alone: :attr:`Principal.subject`, and when it was issued, in
-    milliseconds.
+    ``own``, ``lim`` and ``at`` are in tokens of this registry itself alone: :attr:`Principal.subject`, whether it was
+    asked for with a limited token, and when it was issued, in milliseconds.
     """
 
     exp: int | float
@@ -86,6 +86,7 @@ class Claims(msgspec.Struct):
     nbf: int | float | None = None
     access: list[Access] | None = None
     own: str = ""
+    lim: bool = False
     at: int = 0
 
 
@@ -201,7 +202,7 @@ class Trust:
             resource = entry.type, entry.name
             access[resource] = access.get(resource, frozenset()) | frozenset(entry.actions or ())
         name = claims.sub or ""
-        known = by_subject(claims.own, name) if self.own else None
+        known = by_subject(claims.own, name, limited=claims.lim) if self.own else None
         return Grant(known or (Principal(name, Kind.TOKEN) if name or not self.own else ANONYMOUS), access, claims.at)
 
 

@@ -199,6 +199,8 @@ class Accounts:
     async def sight(self, tx: Transaction, who: Principal) -> Sight:
         """Which repositories and projects a caller sees in lists."""
         rights = await Rights.of(tx, who, anonymous=self.settings.anonymous)
+        if who.limits:
+            return Sight(everything=False)
         if rights.admin:
             return Sight()
         known = rights.who.kind is not Kind.ANONYMOUS

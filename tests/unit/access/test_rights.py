@@ -15,6 +15,7 @@ from lading.access.rights import Rights
 from lading.access.robots import RobotGrant, Robots
 from lading.access.roles import Roles
 from lading.access.users import Users
+from lading.control.projects import Projects
 from lading.errors import Conflict, Invalid
 from lading.registry.repositories import Repositories
 from lading.registry.sight import Sight
@@ -200,6 +201,7 @@ async def test_a_limited_token_has_the_part_of_its_owners_rights(house: House) -
         return await rights.allowed("robot", "create", await rights.project("team"))
 
     assert not await house.read(manage)
+    assert await granted(house, limited, "registry:catalog:*") == []
 
 
 async def robot(house: House, *grants: tuple[str, str, str], project: str = "") -> Principal:
@@ -221,6 +223,14 @@ async def test_a_robot_has_what_it_was_given(house: House) -> None:
         return [await held.allowed("project", "list"), await held.allowed("user", "create")]
 
     assert await house.read(rights) == [True, False]
+
+    async def sees(tx: Transaction) -> list[bool]:
+        held = await Rights.of(tx, mine)
+        found = [await held.project(name) for name in ("team", "open", "library")]
+        return [project is not None and await held.sees(project) for project in found]
+
+    await house.write(lambda tx: Projects(tx).add("library", None))
+    assert await house.read(sees) == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +263,6 @@ async def test_a_projects_robot_stays_in_its_project(house: House) -> None:
 async def test_lists_show_what_may_be_seen(house: House) -> None:
     from sqlalchemy import text
 
-    from lading.control.projects import Projects
     from lading.stores.metadata.transaction import Statement
 
     manifest = Statement(

@@ -137,11 +137,16 @@ def password(*, stdin: bool) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns for a terminal; what is empty shows as a dash."""
-    lines = [list(heads), *([str(cell) if cell not in ("", None) else "-" for cell in row] for row in rows)]
+    lines = [list(heads), *([_plain(str(cell)) if cell not in ("", None) else "-" for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     for line in lines:
         shown = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo("  ".join(shown).rstrip())
+
+
+def _plain(text: str) -> str:
+    """What others wrote, so that it cannot steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def moment(milliseconds: int | None) -> str:

@@ -90,6 +90,8 @@ def _who(configuration: Configuration) -> str:
     if configuration.is_open:
         return "whoever reaches it: there is no authentication" + ("" if configuration.is_local else " (!)")
     auth, people = configuration.auth, []
+    if configuration.accounts is not None and configuration.accounts.enabled:
+        return "who has a role in a project that allows it (accounts)"
     if configuration.http.tls.clientcas and configuration.http.tls.clientauth == "require-and-verify-client-cert":
         people.append(f"who has a certificate of {', '.join(configuration.http.tls.clientcas)}")
     if auth.htpasswd is not None:
