@@ -30,7 +30,7 @@ from lading.api.application import Application
 from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
 from lading.api.observer import AccessLog, RequestObserver
-from lading.api.request import Headers
+from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners, Services
 from lading.config.accounts import Accounts as AccountsSection
 from lading.config.model import Configuration
@@ -295,7 +295,7 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         manifest_bytes=configuration.limits.manifestsize,
         mount_anywhere=sees_all,
         search=configuration.search.enabled,
-        proxies=tuple(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else (),
+        proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
     )
 
 

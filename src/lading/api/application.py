@@ -118,18 +118,27 @@ class Application:
             allowed = ", ".join(sorted(route.methods))
             raise MethodNotAllowed(f"{request.method} is not allowed on {route.path}; {allowed} are", allowed)
         handler, permission = endpoint
-        if self._services.accounts is None:
-            await self._admit(request, permission(request, name))
-        else:
-            await self._admit_account(request, route, permission(request, name), name, reference)
+        wanted = permission(request, name)
+        try:
+            await self._admit(request, wanted)
+        except Unauthenticated as refusal:
+            await self._admit_otherwise(request, route, wanted, (name, reference), refusal)
         return await handler(request, self._services, name, reference)
 
     async def _admit(self, request: Request, wanted: tuple[Any, ...]) -> None:
         guard = self._services.guard
         authorization = request.header(b"authorization")
-        origin = request.origin if guard.needs_origin else ""
-        principal = guard.admit_now(authorization, wanted, origin)
-        request.principal = principal or await guard.admit(authorization, wanted, origin, request.address)
+        try:
+            principal = guard.admit_now(authorization, wanted)
+        except Unauthenticated:
+            if not guard.needs_origin:
+                raise
+            # what the client calls this host matters to a refusal alone
+            principal = guard.admit_now(authorization, wanted, request.origin)
+        if principal is None:
+            origin = request.origin if guard.needs_origin else ""
+            principal = await guard.admit(authorization, wanted, origin, request.address)
+        request.principal = principal
 
     async def _admit_search(self, request: Request, path: bytes) -> None:
         if self._services.accounts is None:
@@ -139,23 +148,26 @@ class Application:
             says = request.header(b"authorization") or request.header(b"x-docker-token")
             await self._admit(request, search.PERMISSION_OF_ACCOUNTS if says else ())
 
-    async def _admit_account(
-        self, request: Request, route: routes.Route, wanted: tuple[Scope, ...], name: str, reference: str
+    async def _admit_otherwise(
+        self,
+        request: Request,
+        route: routes.Route,
+        wanted: tuple[Scope, ...],
+        place: tuple[str, str],
+        refusal: Unauthenticated,
     ) -> None:
-        try:
-            await self._admit(request, wanted)
-        except Unauthenticated:
-            if route is routes.UPLOAD:
-                late = self._late(request, wanted, name, reference)
-                if late is None:
-                    raise
-                request.principal = late
-            elif route is routes.UPLOADS and len(wanted) > 1:
-                # what may not be read cannot be mounted, as if it were not there: the blob is sent instead
-                await self._admit(request, wanted[:1])
-                request.mountable = False
-            else:
-                raise
+        """A second look at somebody who was refused, where there are accounts."""
+        late = None
+        if self._services.accounts is not None and route is routes.UPLOAD:
+            late = self._late(request, wanted, *place)
+        elif self._services.accounts is not None and route is routes.UPLOADS and len(wanted) > 1:
+            # what may not be read cannot be mounted, as if it were not there: the blob is sent instead
+            await self._admit(request, wanted[:1])
+            request.mountable = False
+            late = request.principal
+        if late is None:
+            raise refusal
+        request.principal = late
 
     def _late(self, request: Request, wanted: tuple[Scope, ...], name: str, reference: str) -> Principal | None:
         """Whoever began an upload may finish it although their token has expired since."""

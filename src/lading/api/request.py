@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,32 @@ from lading.jobs.events import By
 from lading.stores.blobs.base import BlobFile
 
 Headers = list[tuple[bytes, bytes]]
-Proxies = Sequence[IPv4Network | IPv6Network]
+
+
+class Proxies:
+    """The proxies whose word is taken on where a request came from."""
+
+    def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def trust(self, address: str) -> bool:
+        """Whether this is one of them; a unix socket (no address) is, whoever may open it."""
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            known = self._known[address] = not address or (_is_address(address) and self._has(ip_address(address)))
+        return known
+
+    def _has(self, own: IPv4Address | IPv6Address) -> bool:
+        return any(own.version == network.version and own in network for network in self._networks)
+
+
+NO_PROXIES = Proxies()
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _MOST_ARGUMENTS = 200
@@ -47,7 +72,7 @@ class Request:
     )
 
     def __init__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], proxies: Proxies = ()
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], proxies: Proxies = NO_PROXIES
     ) -> None:
         self.scope = scope
         self._proxies = proxies
@@ -138,23 +163,17 @@ class Request:
         """Where it comes from, without the port: the last address that none of the trusted proxies has."""
         client = self.scope["client"]
         found: str = client[0] if client else ""
-        if not self._proxies:
+        forwarded = self.header(b"x-forwarded-for") if self._proxies else None
+        if forwarded is None or not self._proxies.trust(found):
             return found
-        hops = [hop.strip() for hop in self.text(b"x-forwarded-for").split(",")] if self._trusted(found) else []
+        hops = [hop.strip() for hop in forwarded.decode("latin-1").split(",")]
         for hop in reversed(hops[-_MOST_HOPS:]):
             if not _is_address(hop):
                 break
             found = hop
-            if not self._trusted(hop):
+            if not self._proxies.trust(hop):
                 break
         return found
-
-    def _trusted(self, address: str) -> bool:
-        try:
-            own = ip_address(address)
-        except ValueError:
-            return not address  # a unix socket: whoever may open it is the proxy
-        return any(own.version == network.version and own in network for network in self._proxies)
 
     def by(self) -> By:
         """Who asks, and with what, as events tell it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lading.access.guard import Guard
 from lading.access.principal import Principal
-from lading.api.request import Proxies
+from lading.api.request import NO_PROXIES, Proxies
 from lading.control.accounts import Accounts
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
@@ -35,7 +35,7 @@ class Manners:
     manifest_bytes: int = 4 << 20
     mount_anywhere: bool = True
     search: bool = True
-    proxies: Proxies = ()
+    proxies: Proxies = NO_PROXIES
 
 
 @dataclass(frozen=True)
