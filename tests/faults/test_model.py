@@ -112,7 +112,7 @@ class Served:
         return SimpleNamespace(digest=answer.headers["docker-content-digest"], raw=answer.content)
 
     def files(self) -> set[str]:
-        return {digest for digest, _ in self.store.walk()}
+        return {digest for digest, _ in self.store._blobs()}
 
     async def close(self) -> None:
         self.kill()
