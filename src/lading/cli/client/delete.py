@@ -41,7 +41,7 @@ def _named(name: str) -> Reference:
 async def _delete(reference: Reference, *, whole: bool, plain_http: bool, insecure: bool) -> Reference:
     from lading.cli.client.places import Places
     from lading.cli.client.wishes import missing_tag
-    from lading.remotes.adapters.base import adapter
+    from lading.remotes.adapters.vendors import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         registry = places.registry(reference.host)

@@ -70,7 +70,7 @@ async def _repos(host: str, namespace: str, like: str, *, plain_http: bool, inse
     from fnmatch import fnmatchcase
 
     from lading.cli.client.places import Places
-    from lading.remotes.adapters.base import adapter
+    from lading.remotes.adapters.vendors import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         listed = adapter(places.registry(host)).repositories(namespace)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from lading.oci.reference import DEFAULT_HOST
 from lading.remotes.http import HttpRegistry
 
 
@@ -23,12 +22,3 @@ class Adapter:
     async def delete_tag(self, repository: str, tag: str) -> None:
         """Take one tag away; what it stood for stays under its other tags."""
         await self.registry.delete(repository, tag)
-
-
-def adapter(registry: HttpRegistry) -> Adapter:
-    """The adapter for a registry, by its name."""
-    if registry.host == DEFAULT_HOST:
-        from lading.remotes.adapters.dockerhub import DockerHub  # noqa: PLC0415 - only where it is needed
-
-        return DockerHub(registry)
-    return Adapter(registry)

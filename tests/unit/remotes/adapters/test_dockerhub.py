@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lading import errors
-from lading.remotes.adapters.base import adapter
 from lading.remotes.adapters.dockerhub import DockerHub
+from lading.remotes.adapters.vendors import adapter
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
