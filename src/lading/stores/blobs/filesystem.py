@@ -33,12 +33,12 @@ from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
 from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
 from lading.oci.reference import is_name
 from lading.stores.blobs.base import Deleted, FoundUpload, UploadState, is_uuid
+from lading.stores.blobs.disk import folders, hash_file, make, raise_unavailable, sync_folder, translated, write_all
 from lading.stores.blobs.layout import Layout
 
 T = TypeVar("T")
 
 _BATCH = 1 << 20
-_READ = 1 << 20
 _CHUNK = 1 << 18
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
@@ -80,7 +80,7 @@ class FilesystemStore:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def _blocking(self, function: Any, *arguments: Any) -> Any:
-        with _translated():
+        with translated():
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     # ---- blobs
@@ -91,7 +91,7 @@ class FilesystemStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _raise_unavailable(error)
+            raise_unavailable(error)
             raise
 
     async def redirect(self, digest: Digest) -> str | None:  # noqa: ARG002 - a file has no URL of its own
@@ -107,7 +107,7 @@ class FilesystemStore:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
-                _write_all(descriptor, [content])
+                write_all(descriptor, [content])
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
@@ -116,14 +116,14 @@ class FilesystemStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def _place(self, digest: Digest) -> Path:
         """The folder for a blob, made so that it survives power loss, whoever else is making it at the same time."""
         folder = self.layout.blob_directory(digest)
         self._settle(folder.parent)
-        _make(folder)
-        _sync_folder(folder.parent)
+        make(folder)
+        sync_folder(folder.parent)
         return folder
 
     def _settle(self, folder: Path) -> None:
@@ -131,13 +131,13 @@ class FilesystemStore:
         if folder in self._settled:
             return
         if folder == self.layout.root:
-            _make(folder)
+            make(folder)
             with contextlib.suppress(PermissionError):  # what is above the root is the administrator's
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
         else:
             self._settle(folder.parent)
-            _make(folder)
-            _sync_folder(folder.parent)
+            make(folder)
+            sync_folder(folder.parent)
         self._settled.add(folder)
 
     async def delete(self, digests: Sequence[Digest]) -> Deleted:
@@ -166,8 +166,8 @@ class FilesystemStore:
 
     def _blobs(self) -> Iterator[tuple[Digest, int]]:
         for algorithm in ALGORITHMS:
-            for prefix in _folders(self.layout.blobs / algorithm):
-                for folder in _folders(prefix):
+            for prefix in folders(self.layout.blobs / algorithm):
+                for folder in folders(prefix):
                     with contextlib.suppress(Exception):
                         yield Digest.parse(f"{algorithm}:{folder.name}"), os.stat(folder / "data").st_size
 
@@ -186,7 +186,7 @@ class FilesystemStore:
     def _probe(self) -> None:
         place = self.layout.own
         try:
-            _make(place)
+            make(place)
             sample = place / f".probe-{os.getpid()}-{uuid4().hex[:8]}"
             sample.write_bytes(b"lading")
             sample.unlink()
@@ -311,7 +311,7 @@ class LocalUpload:
 
     def _write_now(self, batch: list[bytes]) -> None:
         assert self._hasher is not None
-        count = _write_all(self._descriptor, batch, self.size)
+        count = write_all(self._descriptor, batch, self.size)
         for chunk in batch:
             self._hasher.update(chunk)
         self.size += count
@@ -333,7 +333,7 @@ class LocalUpload:
             if self._hasher is None:
                 self._hasher, self._hashed = hasher(state.algorithm), 0
         if self._hashed < self.size:
-            self._hashed += await self._store._blocking(_hash_file, self._descriptor, self._hasher, self._hashed)
+            self._hashed += await self._store._blocking(hash_file, self._descriptor, self._hasher, self._hashed)
 
     async def digest(self) -> Digest:
         await self._catch_up()
@@ -344,7 +344,7 @@ class LocalUpload:
         if algorithm == self._state.algorithm:
             return await self.digest()
         again = hasher(algorithm)
-        await self._store._blocking(_hash_file, self._descriptor, again, 0)
+        await self._store._blocking(hash_file, self._descriptor, again, 0)
         return again.digest()
 
     def state(self) -> UploadState:
@@ -365,7 +365,7 @@ class LocalUpload:
         upload = self._store.layout.upload(self._state.repository, self._state.uuid)
         place = self._store._place(digest)
         os.rename(upload / "data", place / "data")
-        _sync_folder(place)
+        sync_folder(place)
         _remove_upload(upload)
 
     async def cancel(self) -> None:
@@ -375,25 +375,6 @@ class LocalUpload:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        _raise_unavailable(error)
-        raise
-
-
-def _raise_unavailable(error: OSError) -> None:
-    """Raise what a client is told where it is the store that fails."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise Unavailable(
-            "the store is full; nothing was stored. Free some space and push again", retry_after=60
-        ) from error
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-        raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
 
 
 @contextlib.contextmanager
@@ -426,66 +407,16 @@ def _open_locked(path: Path) -> int:
     return descriptor
 
 
-def _write_all(descriptor: int, chunks: list[bytes], offset: int = 0) -> int:
-    total = sum(map(len, chunks))
-    written = os.pwritev(descriptor, chunks[:1024], offset) if chunks else 0
-    if written == total:
-        return total
-    rest = memoryview(b"".join(chunks))
-    while written < total:
-        written += os.pwrite(descriptor, rest[written:], offset + written)
-    return total
-
-
-def _hash_file(descriptor: int, into: Hasher, offset: int) -> int:
-    start = offset
-    while data := os.pread(descriptor, _READ, offset):
-        into.update(data)
-        offset += len(data)
-    return offset - start
-
-
-def _make(folder: Path) -> None:
-    """Make a folder, and its parents so that they survive power loss; its own entry is the caller's to sync."""
-    try:
-        os.mkdir(folder, 0o755)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make(folder.parent)
-        _sync_folder(folder.parent.parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o755)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _remove_upload(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find_uploads(folder: Path) -> Iterator[Path]:
-    for child in _folders(folder):
+    for child in folders(folder):
         if child.name == "_uploads":
-            yield from _folders(child)
+            yield from folders(child)
         elif not child.name.startswith("_"):
             yield from _find_uploads(child)
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in found:
-        yield folder / name
 
 
 def _touched_at(folder: Path) -> datetime:

@@ -1,0 +1,88 @@
+"""A disk by system calls: bytes and names that survive power loss, and what is told when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lading.errors import Unavailable
+from lading.oci.digest import Hasher
+
+_READ = 1 << 20
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Within this a failing disk raises :class:`~lading.errors.Unavailable`, as :func:`raise_unavailable` says."""
+    try:
+        yield
+    except OSError as error:
+        raise_unavailable(error)
+        raise
+
+
+def raise_unavailable(error: OSError) -> None:
+    """Raise what a client is told where it is the store that fails."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise Unavailable(
+            "the store is full; nothing was stored. Free some space and push again", retry_after=60
+        ) from error
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+        raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
+
+
+def write_all(descriptor: int, chunks: list[bytes], offset: int = 0) -> int:
+    """Write all of the chunks one behind the other from ``offset``; how many bytes that were."""
+    total = sum(map(len, chunks))
+    written = os.pwritev(descriptor, chunks[:1024], offset) if chunks else 0
+    if written == total:
+        return total
+    rest = memoryview(b"".join(chunks))
+    while written < total:
+        written += os.pwrite(descriptor, rest[written:], offset + written)
+    return total
+
+
+def hash_file(descriptor: int, into: Hasher, offset: int) -> int:
+    """Hash a file from ``offset`` to its end; how many bytes that were."""
+    start = offset
+    while data := os.pread(descriptor, _READ, offset):
+        into.update(data)
+        offset += len(data)
+    return offset - start
+
+
+def make(folder: Path) -> None:
+    """Make a folder, and its parents so that they survive power loss; its own entry is the caller's to sync."""
+    try:
+        os.mkdir(folder, 0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make(folder.parent)
+        sync_folder(folder.parent.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folders(folder: Path) -> Iterator[Path]:
+    """The folders in one, in the order of their names; none where it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in found:
+        yield folder / name
