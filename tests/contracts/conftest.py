@@ -87,7 +87,7 @@ async def store(open_store: Callable[[], BlobStore], tmp_path: Path) -> AsyncIte
 @pytest.fixture
 def open_metadata(index_url: str) -> Callable[[], Metadata]:
     """Opens the index; twice, as two processes do."""
-    return lambda: open_index(index_url)
+    return lambda: open_index(index_url, wait=60)
 
 
 @pytest.fixture

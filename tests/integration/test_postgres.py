@@ -33,7 +33,7 @@ LAYERS = image("shared", (2000, 3000))
 async def test_a_pooler_in_transaction_mode(postgres: Postgres) -> None:
     database = postgres.fresh().rpartition("/")[2]
     with PgBouncer(postgres, connections=2) as bouncer:
-        index = open_index(bouncer.url(database))
+        index = open_index(bouncer.url(database), wait=60)
         assert isinstance(index, PostgresMetadata)
         outbox = Outbox(index, listening=True)
 
@@ -71,7 +71,7 @@ def test_servers_behind_a_pooler(postgres: Postgres, tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_no_event_is_passed_over_whatever_the_order_of_commits(postgres: Postgres) -> None:
     url = postgres.fresh()
-    writers: list[Metadata] = [open_index(url) for _ in range(3)]
+    writers: list[Metadata] = [open_index(url, wait=60) for _ in range(3)]
     reader = open_index(url)
     chance = random.Random(1)
 

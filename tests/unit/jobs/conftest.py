@@ -14,7 +14,7 @@ from tests.unit.jobs.timed import Timed
 @pytest.fixture
 def open_metadata(index_url: str) -> Callable[[], Metadata]:
     """Opens the index; twice, as two processes do."""
-    return lambda: open_index(index_url)
+    return lambda: open_index(index_url, wait=60)
 
 
 @pytest.fixture
