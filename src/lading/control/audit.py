@@ -76,8 +76,11 @@ class Filter:
     until: int = 0
 
     def given(self) -> Mapping[str, Any]:
-        """The conditions that were named."""
-        return {name: value for name, value in asdict(self).items() if value}
+        """The conditions that were named; an artifact's tells its project, which there is an index for."""
+        named = {name: value for name, value in asdict(self).items() if value}
+        if "/" in self.resource and "project" not in named:
+            named["project"] = namespace(self.resource)
+        return named
 
 
 _columns = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
@@ -88,6 +91,12 @@ _FIRST_SINCE = Statement(
     select(audit.c.id)
     .where(audit.c.happened_at >= bindparam("since"))
     .order_by(audit.c.happened_at, audit.c.id)
+    .limit(1)
+)
+_LAST_UNTIL = Statement(
+    select(audit.c.id)
+    .where(audit.c.happened_at < bindparam("until"))
+    .order_by(audit.c.happened_at.desc(), audit.c.id.desc())
     .limit(1)
 )
 _OLDEST = Statement(
@@ -114,7 +123,7 @@ def _page(names: frozenset[str]) -> Statement:
         if name == "since":
             statement = statement.where(audit.c.happened_at >= bindparam("since"), audit.c.id >= bindparam("lowest"))
         elif name == "until":
-            statement = statement.where(audit.c.happened_at < bindparam("until"))
+            statement = statement.where(audit.c.happened_at < bindparam("until"), audit.c.id <= bindparam("highest"))
         else:
             statement = statement.where(audit.c[name] == bindparam(name))
     return Statement(statement.order_by(audit.c.id.desc()).limit(bindparam("limit")))
@@ -151,6 +160,8 @@ class Audit:
             # ids and times run alike but for what was gathered in memory
             lowest = await self._tx.value(_FIRST_SINCE, since=given["since"] - _HOUR)
             given["lowest"] = lowest if lowest is not None else 2**62
+        if "until" in given:
+            given["highest"] = await self._tx.value(_LAST_UNTIL, until=given["until"] + _HOUR) or 0
         statement = _page(frozenset(wanted.given()))
         rows = await self._tx.rows(statement, before=before, limit=min(limit, MOST), **given)
         return [Entry(*row) for row in rows]

@@ -97,6 +97,9 @@ async def test_filters_and_pages(metadata: Metadata) -> None:
     assert [e.resource for e in await found(metadata, since=10_000_000 * 57)] == [f"team/app:{n}" for n in (59, 58, 57)]
     assert len(await found(metadata, since=10_000_000 * 10, until=10_000_000 * 20)) == 10
     assert await found(metadata, since=10_000_000 * 100) == []
+    assert await found(metadata, until=1) != []
+    assert [e.resource for e in await found(metadata, until=10_000_000 * 2)] == ["team/app:1", "team/app:0"]
+    assert [e.project for e in await found(metadata, resource="team/app:2")] == ["team"]
     pages, before = [], 2**62
     while page := await found(metadata, 7, before):
         pages.append(len(page))

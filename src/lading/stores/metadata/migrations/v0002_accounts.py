@@ -259,5 +259,6 @@ def _rest(op: Operations) -> None:
         Index("audit_by_project", "project", "id"),
         Index("audit_by_actor", "actor", "id"),
         Index("audit_by_operation", "operation", "id"),
+        Index("audit_by_result", "result", "id"),
         sqlite_autoincrement=True,
     )

@@ -150,6 +150,7 @@ audit = Table(
     Index("audit_by_project", "project", "id"),
     Index("audit_by_actor", "actor", "id"),
     Index("audit_by_operation", "operation", "id"),
+    Index("audit_by_result", "result", "id"),
     sqlite_autoincrement=True,
 )
 """Who did what where, with which result. Rows are only added; the purge takes the oldest."""
