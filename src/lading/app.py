@@ -132,6 +132,7 @@ class Registry:
             metadata=self.metadata,
             manners=manners(configuration, sees_all=_sees_all(self.guard), accounts=self.accounts is not None),
             accounts=self.accounts,
+            failing=self.health.failing,
         )
         return Application(services, _headers(configuration), self._observer(), self.health.failing)
 
@@ -295,6 +296,7 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         manifest_bytes=configuration.limits.manifestsize,
         mount_anywhere=sees_all,
         search=configuration.search.enabled,
+        store=configuration.storage.driver,
         proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
     )
 

@@ -81,6 +81,10 @@ class Authenticate:
                 return principal
         raise await self._failed(name, address)
 
+    async def bearer(self, secret: str, address: str) -> Principal:
+        """Whose personal access token this is, shown without a name."""
+        return await self._personal(None, secret, address)
+
     async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
         """Whose refresh token this is."""
 
@@ -121,11 +125,11 @@ class Authenticate:
             await self._metadata.write(lambda tx: Robots(tx).used(robot.id), durable=False)
         return Principal(robot.login, Kind.ROBOT, robot.id)
 
-    async def _personal(self, name: str, secret: str, address: str) -> Principal:
+    async def _personal(self, name: str | None, secret: str, address: str) -> Principal:
         async def read(tx: Transaction) -> tuple[Principal, int] | None:
             token = await PersonalTokens(tx).of_secret(secret)
             user = await Users(tx).find(token.user) if token else None
-            if token is None or user is None or user.disabled or user.name != name:
+            if token is None or user is None or user.disabled or name not in (None, user.name):
                 return None
             return Principal(user.name, Kind.USER, user.id, token.limits), (
                 token.id if worth_noting(token.used_at, tx.now) else 0
@@ -133,8 +137,8 @@ class Authenticate:
 
         found = await self._metadata.read(read)
         if found is None:
-            self._witness.login(name, address, result="failure")
-            raise LoginRefused(WRONG)
+            self._witness.login(name or "", address, result="failure")
+            raise LoginRefused(WRONG if name is not None else "this is no personal access token that is good now")
         principal, token = found
         if token:
             await self._metadata.write(lambda tx: PersonalTokens(tx).used(token), durable=False)

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from lading.access.revocations import Revocations
 from lading.access.users import LOCAL
 from lading.errors import Conflict, Invalid
+from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.access import group_members, groups
 from lading.stores.metadata.schema.control import project_grants, project_members
 from lading.stores.metadata.transaction import Row, Statement, Transaction
@@ -89,6 +90,19 @@ _MEMBERS = Statement(
     .order_by(group_members.c.user_id)
 )
 
+_LISTED = Listing(
+    select(*_columns),
+    {
+        "id": Field(groups.c.id, "number"),
+        "group_name": Field(groups.c.name),
+        "source": Field(groups.c.source),
+        "ldap_group_dn": Field(groups.c.subject),
+        "creation_time": Field(groups.c.created_at, "moment"),
+        "update_time": Field(groups.c.updated_at, "moment"),
+    },
+    (groups.c.name,),
+)
+
 
 class Groups:
     """The groups, in a transaction. Whoever leaves one loses the tokens it gave at once."""
@@ -139,6 +153,11 @@ class Groups:
         pattern = f"%{escaped}%"
         total: int = await self._tx.value(_COUNT, pattern=pattern)
         rows = await self._tx.rows(_PAGE, pattern=pattern, limit=limit, offset=offset)
+        return total, [group for row in rows if (group := _record(row))]
+
+    async def listed(self, page: Page) -> tuple[int, Sequence[Group]]:
+        """How many groups there are that fit, and a page of them, under Harbor's names for their fields."""
+        total, rows = await _LISTED.page(self._tx, page)
         return total, [group for row in rows if (group := _record(row))]
 
     async def join(self, user: int, group: int) -> None:

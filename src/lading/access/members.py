@@ -72,7 +72,17 @@ _PAGE = Statement(
     .offset(bindparam("offset"))
 )
 _COUNT = Statement(
-    select(func.count()).select_from(project_members).where(project_members.c.project_id == bindparam("project"))
+    select(func.count()).select_from(
+        _members.where(
+            project_members.c.project_id == bindparam("project"),
+            or_(bindparam("term") == "", func.lower(_name).like(bindparam("pattern"), escape="\\")),
+        ).subquery()
+    )
+)
+_COUNTS = Statement(
+    select(project_members.c.role_id, func.count())
+    .where(project_members.c.project_id == bindparam("project"))
+    .group_by(project_members.c.role_id)
 )
 _FIND = Statement(
     _members.where(project_members.c.project_id == bindparam("project"), project_members.c.id == bindparam("member"))
@@ -152,13 +162,16 @@ class Members:
         self._tx = tx
 
     async def page(self, project: int, limit: int, offset: int = 0, term: str = "") -> tuple[int, Sequence[Member]]:
-        """How many members a project has, and a page of those with ``term`` in their name."""
+        """How many members a project has with ``term`` in their name, and a page of them."""
         escaped = term.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        total: int = await self._tx.value(_COUNT, project=project)
-        rows = await self._tx.rows(
-            _PAGE, project=project, limit=limit, offset=offset, term=term, pattern=f"%{escaped}%"
-        )
+        about = {"project": project, "term": term, "pattern": f"%{escaped}%"}
+        total: int = await self._tx.value(_COUNT, **about)
+        rows = await self._tx.rows(_PAGE, limit=limit, offset=offset, **about)
         return total, [Member(*row) for row in rows]
+
+    async def counts(self, project: int) -> dict[int, int]:
+        """How many members a project has in each role."""
+        return {row[0]: row[1] for row in await self._tx.rows(_COUNTS, project=project)}
 
     async def find(self, project: int, member: int) -> Member | None:
         """A member by its id."""

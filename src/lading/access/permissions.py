@@ -34,7 +34,7 @@ _MATRIX: dict[str, tuple[str, str, str, str, str, str]] = {
     "project": ("RUD", "R", "R", "R", "R", "R"),
     "member": ("CRUDL", "RL", "RL", "RL", "", ""),
     "metadata": ("CRUD", "R", "", "", "", ""),
-    "log": ("L", "L", "L", "L", "", ""),
+    "log": ("L", "", "", "", "", ""),
     "label": ("CRUDL", "CRUDL", "RL", "RL", "", "RL"),
     "quota": ("R", "R", "R", "R", "R", ""),
     "repository": ("CRUDL<>", "CRUDL<>", "CRUL<>", "RL<", "RL<", "L<"),
@@ -116,8 +116,13 @@ ROLES: Mapping[int, Role] = {
 PUBLIC: Permissions = _column(5)
 """What anybody may do in a public project, whoever they are."""
 
+_FOR_ROBOTS = {"metadata": frozenset(["list"])}
+"""What no role has, and robots and custom roles can be given."""
+
 PROJECT: Permissions = {
-    name: frozenset(action for role in ROLES.values() for action in role.permissions.get(name, ())) for name in _MATRIX
+    name: frozenset(action for role in ROLES.values() for action in role.permissions.get(name, ()))
+    | _FOR_ROBOTS.get(name, frozenset())
+    for name in _MATRIX
 }
 """Everything that can be allowed in a project: what custom roles and robots may be given."""
 

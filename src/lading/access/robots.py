@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
@@ -17,6 +17,7 @@ from lading.access.credentials import Prefix
 from lading.access.permissions import unknown
 from lading.access.revocations import Revocations
 from lading.errors import Conflict, Invalid
+from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.access import refresh_tokens, robot_grants, robots
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
@@ -146,6 +147,22 @@ _ADD_GRANT = Statement(
 )
 _FORGET_GRANTS = Statement(delete(robot_grants).where(robot_grants.c.robot_id == bindparam("robot")))
 
+_LISTED = Listing(
+    select(*_columns),
+    {
+        "id": Field(robots.c.id, "number"),
+        "name": Field(robots.c.name),
+        "description": Field(robots.c.description),
+        "disable": Field(robots.c.disabled, "flag"),
+        "duration": Field(robots.c.duration, "number"),
+        "project_id": Field(func.coalesce(robots.c.project_id, 0), "number"),
+        "expires_at": Field(robots.c.expires_at, "number"),
+        "creation_time": Field(robots.c.created_at, "moment"),
+        "update_time": Field(robots.c.updated_at, "moment"),
+    },
+    (robots.c.id,),
+)
+
 
 class Robots:
     """The robots, in a transaction.
@@ -171,6 +188,12 @@ class Robots:
         about = {"project": project or 0, "system": project is None, "every": every}
         rows = await self._tx.rows(_PAGE, limit=limit, offset=offset, **about)
         return await self._tx.value(_COUNT, **about), [robot for row in rows if (robot := _record(row))]
+
+    async def listed(self, page: Page, project: int | None) -> tuple[int, Sequence[Robot]]:
+        """The same of those that fit, under Harbor's names for their fields."""
+        level = Match("project_id", "is", (str(project or 0),))
+        total, rows = await _LISTED.page(self._tx, replace(page, where=(*page.where, level)))
+        return total, [robot for row in rows if (robot := _record(row))]
 
     async def grants(self, robot: int) -> list[RobotGrant]:
         """What a robot may do."""

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from lading.access.revocations import Revocations
 from lading.errors import Conflict, Invalid
+from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.access import refresh_tokens, users
 from lading.stores.metadata.schema.control import project_grants, project_members
 from lading.stores.metadata.transaction import Row, Statement, Transaction
@@ -119,6 +120,21 @@ _PAGE = Statement(
     .offset(bindparam("offset"))
 )
 _COUNT = Statement(select(func.count()).select_from(users).where(_matching))
+
+_LISTED = Listing(
+    select(*_columns),
+    {
+        "user_id": Field(users.c.id, "number"),
+        "username": Field(users.c.name),
+        "email": Field(users.c.email),
+        "realname": Field(users.c.full_name),
+        "comment": Field(users.c.comment),
+        "sysadmin_flag": Field(users.c.admin, "flag"),
+        "creation_time": Field(users.c.created_at, "moment"),
+        "update_time": Field(users.c.updated_at, "moment"),
+    },
+    (users.c.name,),
+)
 
 
 class Users:
@@ -231,6 +247,11 @@ class Users:
         pattern = f"%{escaped}%"
         total: int = await self._tx.value(_COUNT, pattern=pattern)
         rows = await self._tx.rows(_PAGE, pattern=pattern, after=after, limit=limit, offset=offset)
+        return total, [user for row in rows if (user := record(row))]
+
+    async def listed(self, page: Page) -> tuple[int, Sequence[User]]:
+        """How many users there are that fit, and a page of them, under Harbor's names for their fields."""
+        total, rows = await _LISTED.page(self._tx, page)
         return total, [user for row in rows if (user := record(row))]
 
     async def _keep_an_admin(self, user: User) -> None:

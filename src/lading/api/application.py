@@ -16,6 +16,7 @@ from lading.access.scopes import Scope
 from lading.api import problems, search, token
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
+from lading.api.harbor import face as harbor
 from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+HEALTH = b"/api/v2.0/health"
+"""Answered also while the registry is not well, to say so."""
 CLIENT_GONE = 499
 """Logged for a request whose client did not wait for the answer."""
 
@@ -85,10 +88,10 @@ class Application:
             self._observer.answered(request, request.route, status, size, time.perf_counter() - started)
 
     async def _answer(self, request: Request) -> Response:
-        if self._failing():
-            raise Unavailable("service unavailable", detail="health check failed: please see /debug/health")
         services = self._services
         path: bytes = request.scope["raw_path"]
+        if self._failing() and not path.endswith(HEALTH):
+            raise Unavailable("service unavailable", detail="health check failed: please see /debug/health")
         if self._prefix:
             if not path.startswith(self._prefix + b"/"):
                 raise no_such_path(request.scope["path"])
@@ -102,6 +105,8 @@ class Application:
             return await handler(request, services)
         if services.accounts is not None and path in token.PATHS:
             return await token.answer(request, services.accounts, path)
+        if services.accounts is not None and path.startswith(harbor.PREFIX + b"/"):
+            return await harbor.answer(request, services, services.accounts, path)
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lading.access.guard import Guard
@@ -22,7 +23,7 @@ class Manners:
 
     ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
     out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
-    a request came from.
+    a request came from; ``store`` is what the configuration calls the blobs' place.
     """
 
     prefix: str = ""
@@ -35,6 +36,7 @@ class Manners:
     manifest_bytes: int = 4 << 20
     mount_anywhere: bool = True
     search: bool = True
+    store: str = "filesystem"
     proxies: Proxies = NO_PROXIES
 
 
@@ -50,6 +52,7 @@ class Services:
     metadata: Metadata
     manners: Manners
     accounts: Accounts | None = None
+    failing: Callable[[], Mapping[str, str]] = dict
 
     async def sight(self, tx: Transaction, who: Principal) -> Sight:
         """What a caller sees in lists: everything, where there are no accounts."""

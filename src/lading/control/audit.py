@@ -31,6 +31,7 @@ from lading.jobs.events import (
     TagDeleted,
 )
 from lading.jobs.kinds import Task
+from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.control import audit
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
@@ -38,6 +39,8 @@ from lading.stores.metadata.transaction import Metadata, Row, Statement, Transac
 SUCCESS, FAILURE, DENIED, LOCKED = "success", "failure", "denied", "locked"
 MOST = 1000
 """Rows one page may have."""
+COUNTED = 10_000
+"""Rows that are counted where a list says how many there are; with more it says this many."""
 _MOST_WAITING = 50_000
 _HOUR = 3_600_000
 _BATCH = 5000
@@ -115,6 +118,22 @@ _KEEP_PLACE = Statement(
 )
 _NEWEST = Statement(select(func.coalesce(func.max(audit.c.id), 0)))
 
+_LISTED = Listing(
+    select(*_columns),
+    {
+        "id": Field(audit.c.id, "number"),
+        "username": Field(audit.c.actor),
+        "resource": Field(audit.c.resource),
+        "resource_type": Field(audit.c.resource_type),
+        "operation": Field(audit.c.operation),
+        "operation_result": Field(audit.c.result),
+        "project": Field(audit.c.project),
+        "op_time": Field(audit.c.happened_at, "moment"),
+    },
+    (audit.c.id.desc(),),
+    most=COUNTED,
+)
+
 
 @lru_cache(maxsize=256)
 def _page(names: frozenset[str]) -> Statement:
@@ -165,6 +184,11 @@ class Audit:
         statement = _page(frozenset(wanted.given()))
         rows = await self._tx.rows(statement, before=before, limit=min(limit, MOST), **given)
         return [Entry(*row) for row in rows]
+
+    async def listed(self, page: Page) -> tuple[int, Sequence[Entry]]:
+        """How many rows fit (:data:`COUNTED` at most), and a page of them, under Harbor's names for their fields."""
+        total, rows = await _LISTED.page(self._tx, page)
+        return total, [Entry(*row) for row in rows]
 
     async def after(self, place: int, limit: int) -> list[Entry]:
         """Rows in the order in which they came, from behind ``place`` on."""

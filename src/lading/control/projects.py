@@ -20,7 +20,9 @@ from lading.errors import Conflict, Invalid, RepositoryUnknown
 from lading.oci.reference import is_name
 from lading.registry.admission import BlobArrives, ManifestArrives, Question, UploadBegins
 from lading.registry.sight import EVERYTHING, PROJECT_SEEN, Sight
+from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.access import robot_grants
+from lading.stores.metadata.schema.access import users as accounts
 from lading.stores.metadata.schema.content import manifests, repositories
 from lading.stores.metadata.schema.control import (
     project_metadata,
@@ -148,6 +150,33 @@ _UNSET_METADATA = Statement(
     )
 )
 
+_holding = (
+    select(func.count())
+    .select_from(project_repositories)
+    .where(
+        project_repositories.c.project_id == projects.c.id,
+        exists().where(manifests.c.repository_id == project_repositories.c.repository_id),
+    )
+    .correlate(projects)
+    .scalar_subquery()
+)
+_listed = select(*_columns, func.coalesce(accounts.c.name, ""), _holding.label("repo_count")).select_from(
+    projects.outerjoin(accounts, accounts.c.id == projects.c.owner_id)
+)
+_fields = {
+    "project_id": Field(projects.c.id, "number"),
+    "name": Field(projects.c.name),
+    "public": Field(projects.c.public, "flag"),
+    "owner_id": Field(projects.c.owner_id, "number"),
+    "owner": Field(accounts.c.name),
+    "owner_name": Field(accounts.c.name),
+    "registry_id": Field(projects.c.registry_id, "number"),
+    "creation_time": Field(projects.c.created_at, "moment"),
+    "update_time": Field(projects.c.updated_at, "moment"),
+}
+_LISTED = Listing(_listed, _fields, (projects.c.name,))
+_LISTED_SEEN = Listing(_listed.where(PROJECT_SEEN), _fields, (projects.c.name,))
+
 
 class Projects:
     """The projects, in a transaction."""
@@ -234,6 +263,19 @@ class Projects:
         total: int = await self._tx.value(count, **about)
         rows = await self._tx.rows(page, limit=limit, offset=offset, **about)
         return total, [project for row in rows if (project := _record(row))]
+
+    async def listed(self, page: Page, sight: Sight = EVERYTHING) -> tuple[int, Sequence[tuple[Project, str, int]]]:
+        """How many projects fit and are seen, and a page: each with its owner's name and its number of repositories."""
+        if sight.everything:
+            total, rows = await _LISTED.page(self._tx, page)
+        else:
+            total, rows = await _LISTED_SEEN.page(self._tx, page, **sight.parameters())
+        return total, [(project, row[-2], row[-1]) for row in rows if (project := _record(row[:-2]))]
+
+    async def count(self, where: tuple[Match, ...] = (), sight: Sight = EVERYTHING) -> int:
+        """How many projects fit and are seen."""
+        listing, about = (_LISTED, {}) if sight.everything else (_LISTED_SEEN, sight.parameters())
+        return await listing.count(self._tx, where, **about)
 
     async def repositories(self, project: int) -> int:
         """How many repositories with artifacts a project has."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, exists, func, select, text, update
@@ -23,6 +23,8 @@ from lading.errors import Denied, Invalid
 from lading.jobs.events import By, QuotaExceeded, QuotaWarned
 from lading.jobs.outbox import Outbox
 from lading.registry.admission import BlobArrives, ManifestArrives, ManifestGoes, Question
+from lading.stores.metadata.paging import Field, Listing, Page
+from lading.stores.metadata.schema.access import users
 from lading.stores.metadata.schema.content import blobs
 from lading.stores.metadata.schema.control import project_blobs, projects, quotas, usages
 from lading.stores.metadata.transaction import Statement, Transaction
@@ -44,6 +46,7 @@ _SET_LIMIT = Statement(
 )
 _TELL = Statement(update(quotas).where(quotas.c.project_id == bindparam("project")).values(told=bindparam("what")))
 _USED = Statement(select(func.coalesce(func.sum(usages.c.bytes), 0)).where(usages.c.project_id == bindparam("project")))
+_USED_BY_ALL = Statement(select(func.coalesce(func.sum(usages.c.bytes), 0)))
 _COUNTED = Statement(
     select(
         exists().where(
@@ -124,6 +127,49 @@ class Quota:
     used_repositories: int
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A project's quota as a list shows it; bytes, and times in milliseconds."""
+
+    project: int
+    name: str
+    owner: str
+    most_bytes: int
+    used_bytes: int
+    created_at: int
+    updated_at: int
+
+
+_used = (
+    select(func.coalesce(func.sum(usages.c.bytes), 0))
+    .where(usages.c.project_id == quotas.c.project_id)
+    .correlate(quotas)
+    .scalar_subquery()
+)
+_LISTED = Listing(
+    select(
+        quotas.c.project_id,
+        projects.c.name,
+        func.coalesce(users.c.name, ""),
+        quotas.c.bytes,
+        _used.label("used"),
+        projects.c.created_at,
+        quotas.c.updated_at,
+    ).select_from(
+        quotas.join(projects, projects.c.id == quotas.c.project_id).outerjoin(users, users.c.id == projects.c.owner_id)
+    ),
+    {
+        "id": Field(quotas.c.project_id, "number"),
+        "reference_id": Field(quotas.c.project_id, "number"),
+        "hard.storage": Field(quotas.c.bytes, "number"),
+        "used.storage": Field(_used, "number"),
+        "creation_time": Field(projects.c.created_at, "moment"),
+        "update_time": Field(quotas.c.updated_at, "moment"),
+    },
+    (quotas.c.project_id,),
+)
+
+
 class Quotas:
     """The quotas, in a transaction."""
 
@@ -141,6 +187,10 @@ class Quotas:
         """Bytes a project uses."""
         found: int = await self._tx.value(_USED, project=project)
         return int(found)
+
+    async def used_by_all(self) -> int:
+        """Bytes all projects use; what two of them hold is counted in both."""
+        return int(await self._tx.value(_USED_BY_ALL))
 
     async def limit(self, project: int, *, most_bytes: int, most_repositories: int = UNLIMITED) -> None:
         """Set a project's limits; what is there already stays, even where it is more."""
@@ -160,6 +210,11 @@ class Quotas:
         await self._tx.execute(_FORGET_SUM, project=project)
         await self._tx.execute(_ADD, project=project, shard=0, bytes=used)
         return used
+
+    async def listed(self, page: Page) -> tuple[int, Sequence[Listed]]:
+        """How many quotas there are that fit, and a page of them, under Harbor's names for their fields."""
+        total, rows = await _LISTED.page(self._tx, page)
+        return total, [Listed(*row) for row in rows]
 
     async def projects(self) -> list[int]:
         """Every project there is."""

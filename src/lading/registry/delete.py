@@ -53,6 +53,21 @@ class Delete:
 
         await self._metadata.write(work)
 
+    async def repository(self, repository: str, by: By) -> int:
+        """Delete everything in a repository, some manifests in each transaction; how many there were."""
+
+        async def some(tx: Transaction) -> list[Digest]:
+            own = await _find(tx, repository)
+            return [Digest(digest) for digest in sorted(await Manifests(tx).of(own))]
+
+        found = await self._metadata.read(some)
+        for digest in found:
+            try:
+                await self.manifest(repository, digest, by)
+            except ManifestUnknown:
+                continue  # somebody else deleted it meanwhile
+        return len(found)
+
     async def blob(self, repository: str, digest: Digest, by: By) -> None:
         """Make a blob invisible in a repository; other repositories keep it."""
 

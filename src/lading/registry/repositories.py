@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, exists, func, or_, select, text, update
+from sqlalchemy import bindparam, case, exists, func, or_, select, text, update
 
+from lading.registry.artifacts import FOR_ITSELF
 from lading.registry.sight import EVERYTHING, Sight, seen
-from lading.stores.metadata.schema.content import manifests, repositories
+from lading.stores.metadata.paging import Field, Listing, Match, Page
+from lading.stores.metadata.schema.content import blobs, manifests, repositories, repository_blobs
+from lading.stores.metadata.schema.control import project_repositories, projects
 from lading.stores.metadata.transaction import Statement, Transaction
 
 
@@ -20,6 +23,20 @@ class Repository:
     description: str
     stars: int
     official: bool
+
+
+@dataclass(frozen=True)
+class Described:
+    """A repository of a project as a list shows it; ``name`` has the project in front, times in milliseconds."""
+
+    id: int
+    name: str
+    stored: str
+    description: str
+    project: int
+    artifacts: int
+    created_at: int
+    updated_at: int
 
 
 _has_manifests = exists().where(manifests.c.repository_id == repositories.c.id)
@@ -67,6 +84,61 @@ _DESCRIBE = Statement(
         official=func.coalesce(bindparam("new_official"), repositories.c.official),
     )
 )
+
+_shown = case((repositories.c.name.like("%/%"), repositories.c.name), else_=projects.c.name + "/" + repositories.c.name)
+_artifacts = (
+    select(func.count())
+    .select_from(manifests)
+    .where(manifests.c.repository_id == repositories.c.id, FOR_ITSELF)
+    .correlate(repositories)
+    .scalar_subquery()
+)
+_newest = (
+    select(func.max(manifests.c.pushed_at))
+    .where(manifests.c.repository_id == repositories.c.id)
+    .correlate(repositories)
+    .scalar_subquery()
+)
+_listed = (
+    select(
+        repositories.c.id,
+        _shown.label("shown"),
+        repositories.c.name,
+        repositories.c.description,
+        project_repositories.c.project_id,
+        _artifacts.label("artifacts"),
+        repositories.c.created_at,
+        _newest.label("newest"),
+    )
+    .select_from(
+        repositories.join(project_repositories, project_repositories.c.repository_id == repositories.c.id).join(
+            projects, projects.c.id == project_repositories.c.project_id
+        )
+    )
+    .where(_has_manifests)
+)
+_fields = {
+    "id": Field(repositories.c.id, "number"),
+    "repository_id": Field(repositories.c.id, "number"),
+    "name": Field(_shown),
+    "description": Field(repositories.c.description),
+    "project_id": Field(project_repositories.c.project_id, "number"),
+    "artifact_count": Field(_artifacts, "number"),
+    "creation_time": Field(repositories.c.created_at, "moment"),
+    "update_time": Field(_newest, "moment"),
+    "blob_digest": Field(
+        None,
+        holds=lambda digest: exists().where(
+            repository_blobs.c.repository_id == repositories.c.id,
+            repository_blobs.c.blob_id == blobs.c.id,
+            blobs.c.present,
+            blobs.c.digest == digest,
+        ),
+    ),
+}
+_LISTED = Listing(_listed, _fields, (repositories.c.name,))
+_LISTED_SEEN = Listing(seen(_listed), _fields, (repositories.c.name,))
+_ONE = Statement(_listed.where(repositories.c.name == bindparam("name")))
 
 
 class Repositories:
@@ -116,6 +188,24 @@ class Repositories:
         total: int = await self._tx.value(count, pattern=pattern, **about)
         rows = await self._tx.rows(page, pattern=pattern, limit=limit, offset=offset, **about)
         return total, [Repository(row[0], row[1], row[2], bool(row[3])) for row in rows]
+
+    async def listed(self, page: Page, sight: Sight = EVERYTHING) -> tuple[int, Sequence[Described]]:
+        """How many repositories with artifacts fit and are seen, and a page of them, under Harbor's names for fields."""
+        if sight.everything:
+            total, rows = await _LISTED.page(self._tx, page)
+        else:
+            total, rows = await _LISTED_SEEN.page(self._tx, page, **sight.parameters())
+        return total, [Described(*row) for row in rows]
+
+    async def count(self, where: tuple[Match, ...] = (), sight: Sight = EVERYTHING) -> int:
+        """How many repositories fit and are seen."""
+        listing, about = (_LISTED, {}) if sight.everything else (_LISTED_SEEN, sight.parameters())
+        return await listing.count(self._tx, where, **about)
+
+    async def described(self, name: str) -> Described | None:
+        """The same of one, by the name it is stored under."""
+        row = await self._tx.row(_ONE, name=name)
+        return Described(*row) if row else None
 
     async def describe(
         self, name: str, *, description: str | None = None, stars: int | None = None, official: bool | None = None

@@ -65,10 +65,14 @@ _public = and_(bindparam("public"), projects.c.public)
 PROJECT_SEEN = or_(_public, _member, exists().where(_holds), _robot)
 """Whether a row of ``projects`` is seen at all."""
 
-_seen = exists().where(
-    project_repositories.c.repository_id == repositories.c.id,
-    projects.c.id == project_repositories.c.project_id,
-    or_(_public, _member, exists().where(_holds, _covered).correlate(projects, repositories), _robot),
+_seen = (
+    exists()
+    .where(
+        project_repositories.c.repository_id == repositories.c.id,
+        projects.c.id == project_repositories.c.project_id,
+        or_(_public, _member, exists().where(_holds, _covered).correlate(projects, repositories), _robot),
+    )
+    .correlate(repositories)  # also where the statement has projects of its own
 )
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import bindparam, delete, select, text
 
 from lading.oci.digest import Digest
+from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.content import manifests, tags
 from lading.stores.metadata.transaction import Row, Statement, Transaction
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag of one manifest, and when it was moved there in milliseconds."""
+
+    name: str
+    moved_at: int
+
 
 _POINT = Statement(
     text(
@@ -41,6 +54,12 @@ _DELETE = Statement(
 )
 _UNTAGGED = Statement(text("UPDATE manifests SET touched_at = :now WHERE id = :manifest"))
 
+_LISTED = Listing(
+    select(tags.c.name, tags.c.moved_at).where(tags.c.manifest_id == bindparam("manifest")),
+    {"name": Field(tags.c.name), "push_time": Field(tags.c.moved_at, "moment")},
+    (tags.c.name,),
+)
+
 
 class Tags:
     """The tags, in a transaction."""
@@ -74,6 +93,11 @@ class Tags:
     async def of(self, repository: int) -> dict[str, tuple[str, int]]:
         """All tags of a repository: what each points to, and when it was moved there."""
         return {row[0]: (row[1], row[2]) for row in await self._tx.rows(_OF, repository=repository)}
+
+    async def listed(self, manifest: int, page: Page) -> tuple[int, Sequence[Tag]]:
+        """How many tags of a manifest fit, and a page of them."""
+        total, rows = await _LISTED.page(self._tx, page, manifest=manifest)
+        return total, [Tag(*row) for row in rows]
 
     async def delete(self, repository: int, tag: str) -> Digest | None:
         """Delete a tag and nothing else; what it pointed to, or None if there was none."""

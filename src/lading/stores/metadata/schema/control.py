@@ -7,6 +7,7 @@
        │  ├────< project_metadata (name → value)
        │  ├────< project_repositories >── repositories
        │  ├────< project_blobs >── blobs        each content counted once, whatever holds it
+       │  ├────< labels ──< artifact_labels >── manifests
        │  ├──1   quotas
        │  └────< usages                         the sum, in several rows so that pushes do not wait for each other
        └ roles (custom ones; the built-in ones are in access/permissions.py)
@@ -129,6 +130,30 @@ usages = Table(
     Column("project_id", Id, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
     Column("shard", Integer, primary_key=True),
     Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+labels = Table(
+    "labels",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("name", word(128), nullable=False),
+    Column("project_id", Id, ForeignKey("projects.id", ondelete="CASCADE")),
+    Column("description", Text, nullable=False),
+    Column("color", word(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("labels_by_project", "project_id", "name"),
+    sqlite_autoincrement=True,
+)
+"""``project_id`` null: a label for every project."""
+
+artifact_labels = Table(
+    "artifact_labels",
+    tables,
+    Column("manifest_id", Id, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True),
+    Column("label_id", Id, ForeignKey("labels.id", ondelete="CASCADE"), primary_key=True),
+    Index("artifact_labels_by_label", "label_id"),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,78 @@
+"""Settings of the whole registry under Harbor's names. Those of the configuration file can be seen, and not changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lading.api.harbor.call import Call
+from lading.api.harbor.problems import Precondition
+from lading.api.request import Response
+from lading.control import settings
+from lading.errors import Invalid
+from lading.stores.metadata.transaction import Transaction
+
+_CHANGEABLE = ("banner_message", "project_creation_restriction", "robot_token_duration", "storage_per_project")
+
+
+class Value(msgspec.Struct):
+    """A setting, and whether it can be set by this API."""
+
+    value: str | int | bool
+    editable: bool
+
+
+Values = dict[str, Any]
+
+
+async def get(call: Call) -> Response:
+    """The settings."""
+    found = await call.services.metadata.read(lambda tx: _all(call, tx))
+    return call.json({name: Value(value, name in _CHANGEABLE) for name, value in found.items()})
+
+
+async def update(call: Call) -> Response:
+    """Set some of them; what is the configuration file's may be said again, and not be changed."""
+    given = await call.body(Values)
+    if not given:
+        raise Invalid("the body has no settings")
+
+    async def change(tx: Transaction) -> None:
+        present = await _all(call, tx)
+        for name, value in given.items():
+            if value is None or (name in present and _same(present[name], value)):
+                continue
+            if name not in present:
+                raise Invalid(f"there is no setting {name[:60]!r} here; there are {', '.join(present)}")
+            if name not in _CHANGEABLE:
+                raise Precondition(f"{name} is set in the configuration file, and cannot be changed here")
+            await settings.change(tx, name, value)
+            await call.note(tx, "update", "configuration", name, detail=str(value)[:200])
+
+    await call.services.metadata.write(change)
+    return call.done()
+
+
+async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
+    changed, configured = await settings.read(tx), call.accounts.settings
+    return {
+        "auth_mode": "db_auth",
+        "primary_auth_mode": False,
+        "banner_message": changed.banner,
+        "notification_enable": True,
+        "project_creation_restriction": changed.creators(configured),
+        "quota_per_project_enable": True,
+        "read_only": call.services.manners.read_only,
+        "robot_name_prefix": "robot$",
+        "robot_token_duration": changed.robot_days,
+        "scanner_skip_update_pulltime": False,
+        "self_registration": False,
+        "skip_audit_log_database": False,
+        "storage_per_project": changed.project_bytes,
+        "token_expiration": configured.lifetimes.token // 60_000,
+    }
+
+
+def _same(present: str | int | bool, given: object) -> bool:
+    return type(present) is type(given) and present == given

@@ -1,0 +1,384 @@
+"""Every operation of Harbor's API v2.0 that is here: one table of method, path, handler, permission and bodies.
+
+What is not here is named in :mod:`lading.api.harbor.absent`, and answered with 501.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from lading.api.harbor import (
+    absent,
+    artifacts,
+    audit,
+    configure,
+    health,
+    labels,
+    members,
+    metadata,
+    permissions,
+    projects,
+    quotas,
+    repositories,
+    robots,
+    search,
+    statistics,
+    systeminfo,
+    usergroups,
+    users,
+)
+from lading.api.harbor.call import BASE, Call
+from lading.api.harbor.permission import (
+    ANYBODY,
+    INSIDE,
+    KNOWN,
+    ONESELF,
+    OPEN,
+    Permission,
+    own,
+    project,
+    repository,
+    seen,
+    system,
+)
+from lading.api.request import Response
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+PAGE = ("page", "page_size")
+LIST = (*PAGE, "q", "sort")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation; ``path`` is below :data:`~lading.api.harbor.call.BASE`.
+
+    ``answer`` and ``body`` are the models of what is sent and taken, None for nothing; ``status`` is that of success;
+    ``query`` are the arguments it knows; ``partly`` says what of Harbor's is left out.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    permission: Permission
+    answer: Any = None
+    body: Any = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+    partly: str = ""
+
+
+_P = "/projects/{project_name_or_id}"
+_R = "/projects/{project_name}/repositories"
+_RN = f"{_R}/{{repository_name}}"
+_A = f"{_RN}/artifacts"
+_AR = f"{_A}/{{reference}}"
+_WITH = ("with_tag", "with_label", "with_accessory")
+_NO_SCANS = "no scan_overview and sbom_overview, and no pull_time"
+_NO_PULLS = "no pull_count"
+
+ROUTES = (
+    Route("GET", "/ping", health.ping, OPEN),
+    Route("GET", "/health", health.health, OPEN, health.Health, partly="other names of components"),
+    Route("GET", "/systeminfo", systeminfo.get, ANYBODY, systeminfo.Information),
+    Route("GET", "/search", search.search, ANYBODY, search.Found, query=("q",), partly=_NO_PULLS),
+    Route("GET", "/statistics", statistics.get, KNOWN, statistics.Figures),
+    Route(
+        "GET",
+        "/configurations",
+        configure.get,
+        system("configuration", "read"),
+        dict[str, configure.Value],
+        partly="only settings that mean something here",
+    ),
+    Route(
+        "PUT",
+        "/configurations",
+        configure.update,
+        system("configuration", "update"),
+        body=configure.Values,
+        partly="what the configuration file says cannot be changed: 412",
+    ),
+    Route("GET", "/permissions", permissions.get, KNOWN, permissions.Pairs),
+    Route(
+        "GET", "/users", users.index, system("user", "list"), list[users.UserAnswer], query=(*LIST, "username", "email")
+    ),
+    Route("POST", "/users", users.create, system("user", "create"), body=users.UserNew, status=201),
+    Route("GET", "/users/current", users.current, ONESELF, users.UserAnswer),
+    Route(
+        "GET",
+        "/users/current/permissions",
+        users.current_permissions,
+        KNOWN,
+        list[users.Allowed],
+        query=("scope", "relative"),
+    ),
+    Route("GET", "/users/search", users.search, KNOWN, list[users.UserFound], query=(*PAGE, "username")),
+    Route("GET", "/users/{user_id}", users.get, own("user", "read"), users.UserAnswer),
+    Route("PUT", "/users/{user_id}", users.update, own("user", "update"), body=users.Profile),
+    Route("DELETE", "/users/{user_id}", users.delete, system("user", "delete")),
+    Route("PUT", "/users/{user_id}/sysadmin", users.set_admin, system("user", "update"), body=users.Administrator),
+    Route("PUT", "/users/{user_id}/password", users.set_password, own("user", "update"), body=users.Password),
+    Route(
+        "GET",
+        "/usergroups",
+        usergroups.index,
+        system("user-group", "list"),
+        list[usergroups.GroupAnswer],
+        query=(*LIST, "group_name", "groupname", "ldap_group_dn"),
+    ),
+    Route(
+        "POST", "/usergroups", usergroups.create, system("user-group", "create"), body=usergroups.GroupGiven, status=201
+    ),
+    Route(
+        "GET", "/usergroups/search", usergroups.search, KNOWN, list[usergroups.GroupAnswer], query=(*PAGE, "groupname")
+    ),
+    Route("GET", "/usergroups/{group_id}", usergroups.get, system("user-group", "read"), usergroups.GroupAnswer),
+    Route(
+        "PUT", "/usergroups/{group_id}", usergroups.update, system("user-group", "update"), body=usergroups.GroupGiven
+    ),
+    Route("DELETE", "/usergroups/{group_id}", usergroups.delete, system("user-group", "delete")),
+    Route(
+        "GET",
+        "/projects",
+        projects.index,
+        ANYBODY,
+        list[projects.ProjectAnswer],
+        query=(*LIST, "name", "public", "owner", "with_detail"),
+        partly="no cve_allowlist",
+    ),
+    Route(
+        "HEAD",
+        "/projects",
+        projects.exists,
+        KNOWN,
+        query=("project_name",),
+        partly="404 for one the caller may not see",
+    ),
+    Route(
+        "POST", "/projects", projects.create, KNOWN, body=projects.ProjectNew, status=201, partly="no proxy projects"
+    ),
+    Route("GET", _P, projects.get, project("project", "read"), projects.ProjectAnswer, partly="no cve_allowlist"),
+    Route(
+        "PUT", _P, projects.update, project("project", "update"), body=projects.ProjectNew, partly="no cve_allowlist"
+    ),
+    Route("DELETE", _P, projects.delete, project("project", "delete")),
+    Route("GET", f"{_P}/_deletable", projects.deletable, project("project", "delete"), projects.Deletable),
+    Route("GET", f"{_P}/summary", projects.summary, project("project", "read"), projects.Summary),
+    Route("GET", f"{_P}/metadatas", metadata.index, project("metadata", "list"), metadata.Values),
+    Route("POST", f"{_P}/metadatas", metadata.add, project("metadata", "create"), body=metadata.Values),
+    Route("GET", f"{_P}/metadatas/{{meta_name}}", metadata.get, project("metadata", "read"), metadata.Values),
+    Route("PUT", f"{_P}/metadatas/{{meta_name}}", metadata.update, project("metadata", "update"), body=metadata.Values),
+    Route("DELETE", f"{_P}/metadatas/{{meta_name}}", metadata.delete, project("metadata", "delete")),
+    Route(
+        "GET",
+        f"{_P}/members",
+        members.index,
+        project("member", "list"),
+        list[members.MemberAnswer],
+        query=(*PAGE, "entityname"),
+    ),
+    Route("POST", f"{_P}/members", members.create, project("member", "create"), body=members.MemberNew, status=201),
+    Route("GET", f"{_P}/members/{{mid}}", members.get, project("member", "read"), members.MemberAnswer),
+    Route("PUT", f"{_P}/members/{{mid}}", members.update, project("member", "update"), body=members.Role),
+    Route("DELETE", f"{_P}/members/{{mid}}", members.delete, project("member", "delete")),
+    Route(
+        "GET",
+        "/projects/{project_name}/logs",
+        audit.of_project,
+        project("log", "list"),
+        list[audit.LogAnswer],
+        query=LIST,
+    ),
+    Route(
+        "GET",
+        "/projects/{project_name}/auditlog-exts",
+        audit.of_project_more,
+        project("log", "list"),
+        list[audit.LogMore],
+        query=LIST,
+    ),
+    Route("GET", "/audit-logs", audit.index, KNOWN, list[audit.LogAnswer], query=LIST),
+    Route("GET", "/auditlog-exts", audit.index_more, KNOWN, list[audit.LogMore], query=LIST),
+    Route("GET", "/auditlog-exts/events", audit.events, system("audit-log", "list"), list[audit.Event]),
+    Route(
+        "GET",
+        "/repositories",
+        repositories.every,
+        ANYBODY,
+        list[repositories.RepositoryAnswer],
+        query=LIST,
+        partly=_NO_PULLS,
+    ),
+    Route(
+        "GET",
+        _R,
+        repositories.index,
+        seen("repository", "list"),
+        list[repositories.RepositoryAnswer],
+        query=LIST,
+        partly=_NO_PULLS,
+    ),
+    Route(
+        "GET", _RN, repositories.get, repository("repository", "read"), repositories.RepositoryAnswer, partly=_NO_PULLS
+    ),
+    Route("PUT", _RN, repositories.update, repository("repository", "update"), body=repositories.RepositoryGiven),
+    Route("DELETE", _RN, repositories.delete, repository("repository", "delete")),
+    Route(
+        "GET",
+        _A,
+        artifacts.index,
+        repository("artifact", "list"),
+        list[artifacts.ArtifactAnswer],
+        query=(*LIST, *_WITH),
+        partly=f"{_NO_SCANS}; extra_attrs with a single artifact alone",
+    ),
+    Route("POST", _A, artifacts.copy, repository("artifact", "create"), status=201, query=("from",)),
+    Route(
+        "GET",
+        _AR,
+        artifacts.get,
+        repository("artifact", "read"),
+        artifacts.ArtifactAnswer,
+        query=_WITH,
+        partly=_NO_SCANS,
+    ),
+    Route("DELETE", _AR, artifacts.delete, repository("artifact", "delete")),
+    Route(
+        "GET",
+        f"{_AR}/tags",
+        artifacts.tags,
+        repository("tag", "list"),
+        list[artifacts.TagAnswer],
+        query=LIST,
+        partly="tags have no id and no pull_time",
+    ),
+    Route("POST", f"{_AR}/tags", artifacts.add_tag, repository("tag", "create"), body=artifacts.TagGiven, status=201),
+    Route("DELETE", f"{_AR}/tags/{{tag_name}}", artifacts.delete_tag, repository("tag", "delete")),
+    Route(
+        "GET",
+        f"{_AR}/accessories",
+        artifacts.accessories,
+        repository("accessory", "list"),
+        list[artifacts.AccessoryAnswer],
+        query=LIST,
+        partly="those with a subject; none that is known by its tag",
+    ),
+    Route(
+        "GET",
+        f"{_AR}/additions/{{addition}}",
+        artifacts.addition,
+        repository("artifact-addition", "read"),
+        list[dict[str, Any]],
+        partly="build_history alone",
+    ),
+    Route(
+        "POST", f"{_AR}/labels", artifacts.add_label, repository("artifact-label", "create"), body=artifacts.LabelGiven
+    ),
+    Route("DELETE", f"{_AR}/labels/{{label_id}}", artifacts.delete_label, repository("artifact-label", "delete")),
+    Route(
+        "GET",
+        "/labels",
+        labels.index,
+        KNOWN,
+        list[labels.LabelAnswer],
+        query=(*LIST, "name", "scope", "project_id"),
+    ),
+    Route("POST", "/labels", labels.create, INSIDE, body=labels.LabelGiven, status=201),
+    Route("GET", "/labels/{label_id}", labels.get, INSIDE, labels.LabelAnswer),
+    Route("PUT", "/labels/{label_id}", labels.update, INSIDE, body=labels.LabelGiven),
+    Route("DELETE", "/labels/{label_id}", labels.delete, INSIDE),
+    Route("GET", "/robots", robots.index, INSIDE, list[robots.RobotAnswer], query=LIST),
+    Route("POST", "/robots", robots.create, INSIDE, robots.RobotMade, body=robots.RobotGiven, status=201),
+    Route("GET", "/robots/{robot_id}", robots.get, INSIDE, robots.RobotAnswer),
+    Route("PUT", "/robots/{robot_id}", robots.update, INSIDE, body=robots.RobotGiven),
+    Route("PATCH", "/robots/{robot_id}", robots.refresh, INSIDE, robots.Secret, body=robots.Secret),
+    Route("DELETE", "/robots/{robot_id}", robots.delete, INSIDE),
+    Route(
+        "GET",
+        "/quotas",
+        quotas.index,
+        system("quota", "list"),
+        list[quotas.QuotaAnswer],
+        query=(*PAGE, "sort", "reference", "reference_id"),
+    ),
+    Route("GET", "/quotas/{id}", quotas.get, system("quota", "read"), quotas.QuotaAnswer),
+    Route("PUT", "/quotas/{id}", quotas.update, system("quota", "update"), body=quotas.QuotaGiven),
+)
+
+
+@dataclass
+class _Node:
+    """A place in the tree of paths: what may follow, and what may be done here (None: it is not here yet)."""
+
+    named: dict[str, _Node] = field(default_factory=dict)
+    any: _Node | None = None
+    methods: dict[str, Route | None] = field(default_factory=dict)
+    path: str = ""
+
+
+@cache
+def tree() -> _Node:
+    """The paths of all operations, those that are not here among them."""
+    root = _Node()
+    for route in ROUTES:
+        _place(root, route.path).methods[route.method] = route
+    for method, path, _ in absent.operations():
+        _place(root, path).methods.setdefault(method, None)
+    return root
+
+
+def _place(root: _Node, path: str) -> _Node:
+    node = root
+    for part in path.strip("/").split("/"):
+        if part.startswith("{"):
+            node.any = node.any or _Node()
+            node = node.any
+        else:
+            node = node.named.setdefault(part, _Node())
+    node.path = node.path or path
+    return node
+
+
+@dataclass(frozen=True)
+class Found:
+    """What may be done at a path; ``parts`` are the parts of the path that have names in a route, in order."""
+
+    path: str
+    methods: Mapping[str, Route | None]
+    parts: tuple[str, ...]
+
+    def parameters(self, route: Route) -> dict[str, str]:
+        """The same by these names."""
+        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        return dict(zip(names, self.parts, strict=True))
+
+
+def find(path: bytes) -> Found | None:
+    """What is at a path that begins with :data:`~lading.api.harbor.call.BASE`; a slash that was encoded parts nothing."""
+    rest = path[len(BASE) :].strip(b"/")
+    return _walk(tree(), [_decode(part) for part in rest.split(b"/")])
+
+
+def _walk(root: _Node, parts: list[str]) -> Found | None:
+    node, names = root, []
+    for part in parts:
+        # what has a name of its own comes first: users/current is nobody's id
+        follows = node.named.get(part)
+        if follows is None:
+            if node.any is None or not part:
+                return None
+            names.append(part)
+            follows = node.any
+        node = follows
+    return Found(node.path, node.methods, tuple(names)) if node.methods else None
+
+
+def _decode(part: bytes) -> str:
+    text = unquote_to_bytes(part).decode("utf-8", "replace")
+    # repository names come encoded twice
+    return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text

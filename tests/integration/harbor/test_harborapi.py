@@ -1,0 +1,323 @@
+"""What clients do: ``harborapi`` drives every area of the API that is here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from harborapi import HarborAsyncClient
+from harborapi.exceptions import BadRequest, Conflict, Forbidden, HarborAPIException, NotFound, Unauthorized
+from harborapi.models import (
+    Access,
+    Configurations,
+    Label,
+    PasswordReq,
+    ProjectMetadata,
+    ProjectReq,
+    QuotaUpdateReq,
+    Repository,
+    ResourceList,
+    Robot,
+    RobotCreate,
+    RobotPermission,
+    UserCreationReq,
+    UserGroup,
+    UserProfile,
+)
+
+from tests.integration.harbor.conftest import ADMIN, API, PASSWORD
+from tests.support.http import Client
+from tests.support.images import image, index
+from tests.support.lading import Lading
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def harbor(registry: Lading) -> AsyncIterator[HarborAsyncClient]:
+    yield client(registry)
+
+
+def client(registry: Lading, name: str = ADMIN, password: str = PASSWORD) -> HarborAsyncClient:
+    return HarborAsyncClient(
+        url=registry.url + API, username=name, secret=password, raw=False, validate=True, retry=None, timeout=30
+    )
+
+
+async def test_what_kind_of_registry_it_is(harbor: HarborAsyncClient, registry: Lading) -> None:
+    assert await harbor.ping() == "Pong"
+    assert (await harbor.health_check()).status == "healthy"
+    told = await harbor.get_system_info()
+    assert told.auth_mode == "db_auth"
+    assert (told.harbor_version or "").startswith("v2.")
+    assert f"http://{told.registry_url}" == registry.url
+    assert (await harbor.get_statistics()).total_project_count
+    assert {each.resource for each in (await harbor.get_permissions()).project or []} >= {"repository", "robot"}
+
+
+async def test_users(harbor: HarborAsyncClient, registry: Lading) -> None:
+    location = await harbor.create_user(
+        UserCreationReq(username="ada", password=PASSWORD, email="ada@example.org", realname="Ada")
+    )
+    number = int(location.rpartition("/")[2])
+    assert location == f"/api/v2.0/users/{number}"
+    with pytest.raises(Conflict):
+        await harbor.create_user(UserCreationReq(username="ada", password=PASSWORD, email="x@example.org"))
+    assert [user.username for user in await harbor.get_users(query="username=~AD", sort="-username")] == ["ada", ADMIN]
+    assert [user.username for user in await harbor.search_users_by_username("ada")] == ["ada"]
+    await harbor.update_user(number, UserProfile(email="a@example.org", realname="Ada L", comment="first"))
+    assert (await harbor.get_user(number)).realname == "Ada L"
+    own = client(registry, "ada")
+    assert (await own.get_current_user()).user_id == number
+    with pytest.raises(Forbidden):
+        await own.get_users()
+    with pytest.raises(Forbidden):
+        await own.set_user_password(number, PasswordReq(old_password="wrong", new_password="Other-Word-2").new_password)
+    await harbor.set_user_admin(number, is_admin=True)
+    assert (await own.get_current_user()).sysadmin_flag is True
+    await harbor.set_user_password(number, "Other-Word-2")
+    with pytest.raises(Unauthorized):
+        await own.get_current_user()
+    await harbor.delete_user(number)
+    with pytest.raises(NotFound):
+        await harbor.get_user(number)
+
+
+async def test_groups(harbor: HarborAsyncClient) -> None:
+    location = await harbor.create_usergroup(
+        UserGroup(group_name="staff", group_type=1, ldap_group_dn="cn=staff,dc=example,dc=org")
+    )
+    number = int(location.rpartition("/")[2])
+    found = await harbor.get_usergroup(number)
+    assert (found.group_name, found.group_type, found.ldap_group_dn) == ("staff", 1, "cn=staff,dc=example,dc=org")
+    await harbor.update_usergroup(number, UserGroup(group_name="crew", group_type=1))
+    assert [group.group_name for group in await harbor.search_usergroups("cre")] == ["crew"]
+    assert [group.group_name for group in await harbor.get_usergroups()] == ["crew"]
+    await harbor.delete_usergroup(number)
+    assert await harbor.get_usergroups() == []
+
+
+async def test_projects(harbor: HarborAsyncClient) -> None:
+    location = await harbor.create_project(
+        ProjectReq(project_name="42", metadata=ProjectMetadata(public="true", auto_scan="true"), storage_limit=10**9)
+    )
+    number = int(location.rpartition("/")[2])
+    assert location == f"/api/v2.0/projects/{number}"
+    assert number != 42
+    by_name = await harbor.get_project("42")
+    assert by_name.project_id == number
+    assert by_name.metadata is not None
+    assert (by_name.metadata.public, by_name.metadata.auto_scan) == ("true", "true")
+    assert (await harbor.get_project(number)).name == "42"
+    assert await harbor.project_exists("42")
+    assert not await harbor.project_exists("43")
+    await harbor.update_project("42", ProjectReq(metadata=ProjectMetadata(public="false", severity="High")))
+    changed = await harbor.get_project_metadata("42")
+    assert (changed.public, changed.severity) == ("false", "high")
+    await harbor.delete_project_metadata_entry("42", "severity")
+    await harbor.set_project_metadata("42", ProjectMetadata(prevent_vul="true"))
+    await harbor.update_project_metadata_entry("42", "prevent_vul", {"prevent_vul": "false"})
+    assert (await harbor.get_project_metadata_entry("42", "prevent_vul"))["prevent_vul"] == "false"
+    assert [one.name for one in await harbor.get_projects(query="name={42 43}", public=False)] == ["42"]
+    quota = (await harbor.get_quotas(reference="project", reference_id=str(number)))[0]
+    assert quota.hard is not None
+    assert quota.hard.root == {"storage": 10**9}
+    await harbor.update_quota(number, QuotaUpdateReq(hard=ResourceList({"storage": -1})))
+    assert (await harbor.get_project_summary("42")).quota
+    assert (await harbor.get_project_deletable("42")).deletable
+    await harbor.delete_project("42")
+    with pytest.raises(NotFound):
+        await harbor.get_project("42")
+
+
+async def test_members(harbor: HarborAsyncClient, registry: Lading) -> None:
+    await harbor.create_project(ProjectReq(project_name="crewed"))
+    user = int((await harbor.create_user(UserCreationReq(username="bo", password=PASSWORD))).rpartition("/")[2])
+    own = client(registry, "bo")
+    with pytest.raises(Forbidden):
+        await own.get_project("crewed")
+    await harbor.add_project_member_user("crewed", "bo", 3)
+    with pytest.raises(Conflict):
+        await harbor.add_project_member_user("crewed", user, 3)
+    found = await own.get_project_members("crewed", entity_name="bo")
+    assert [(one.entity_name, one.role_name) for one in found] == [("bo", "guest")]
+    assert found[0].id is not None
+    await harbor.update_project_member_role("crewed", found[0].id, 4)
+    assert (await own.get_project_member("crewed", found[0].id)).role_name == "maintainer"
+    with pytest.raises(Forbidden):
+        await own.update_project_member_role("crewed", found[0].id, 1)
+    assert (await own.get_project("crewed")).current_user_role_id == 4
+    await harbor.remove_project_member("crewed", found[0].id)
+    with pytest.raises(Forbidden):
+        await own.get_project("crewed")
+
+
+async def test_repositories_and_artifacts(harbor: HarborAsyncClient, registry: Lading) -> None:
+    await harbor.create_project(ProjectReq(project_name="art", metadata=ProjectMetadata(public="true")))
+    await harbor.create_project(ProjectReq(project_name="copies"))
+    with Client(registry, auth=(ADMIN, PASSWORD)) as pusher:
+        one = image("one")
+        pusher.push("art/deep/app", one, "v1")
+        many = index([image("a"), image("b", platform="linux/arm64")])
+        pusher.push("art/deep/app", many, "multi")
+        pusher.push("art/other", image("other"), "latest")
+        described = {"mediaType": one.manifest.media_type, "digest": one.digest, "size": one.manifest.size}
+        signature = image("signature", subject=described)
+        pusher.push("art/deep/app", signature)
+    names = [each.name for each in await harbor.get_repositories("art", sort="-name")]
+    assert names == ["art/other", "art/deep/app"]
+    assert {each.name for each in await harbor.get_repositories()} >= set(names)
+    await harbor.update_repository("art", "deep/app", Repository(description="what it is"))
+    repository = await harbor.get_repository("art", "deep/app")
+    assert (repository.description, repository.artifact_count) == ("what it is", 2)
+    found = await harbor.get_artifacts("art", "deep/app", with_label=True, with_accessory=True)
+    assert {tag.name for each in found for tag in each.tags or []} == {"v1", "multi"}
+    assert [each.digest for each in await harbor.get_artifacts("art", "deep/app", query="tags=v1")] == [one.digest]
+    assert await harbor.get_artifacts("art", "deep/app", query="tags=nil") == []
+    single = await harbor.get_artifact("art", "deep/app", "v1", with_accessory=True)
+    assert single.size == one.manifest.size + sum(blob.size for blob in one.blobs)
+    assert single.extra_attrs is not None
+    assert single.extra_attrs.root["architecture"] == "amd64"
+    assert [each.digest for each in single.accessories or []] == [signature.digest]
+    multi = await harbor.get_artifact("art", "deep/app", "multi")
+    assert {each.platform.architecture for each in multi.references or [] if each.platform} == {"amd64", "arm64"}
+    assert (multi.size or 0) > many.manifest.size
+    await harbor.create_artifact_tag("art", "deep/app", one.digest, _tag("stable"))
+    with pytest.raises(Conflict):
+        await harbor.create_artifact_tag("art", "deep/app", "multi", _tag("stable"))
+    assert [tag.name for tag in await harbor.get_artifact_tags("art", "deep/app", "v1")] == ["stable", "v1"]
+    await harbor.delete_artifact_tag("art", "deep/app", "v1", "stable")
+    await harbor.copy_artifact("copies", "taken/app", "art/deep/app:multi")
+    copied = await harbor.get_artifact("copies", "taken/app", "multi")
+    assert copied.digest == many.digest
+    await harbor.get_artifact_build_history("art", "deep/app", "v1")
+    with pytest.raises(HarborAPIException) as refused:
+        await harbor.delete_project("art")
+    assert refused.value.status_code == 412
+    hits = await harbor.search("deep")
+    assert [each.repository_name for each in hits.repository or []] == ["art/deep/app"]
+    await harbor.delete_artifact("art", "deep/app", "v1")
+    await harbor.delete_repository("art", "deep/app")
+    await harbor.delete_repository("art", "other")
+    with pytest.raises(NotFound):
+        await harbor.get_repository("art", "deep/app")
+    await harbor.delete_project("art")
+    told = await harbor.get_audit_logs(query="operation=delete,resource_type=repository")
+    assert {each.resource for each in told} >= {"art/deep/app", "art/other"}
+
+
+def _tag(name: str) -> object:
+    from harborapi.models import Tag
+
+    return Tag(name=name)
+
+
+async def test_labels(harbor: HarborAsyncClient, registry: Lading) -> None:
+    project = int((await harbor.create_project(ProjectReq(project_name="marked"))).rpartition("/")[2])
+    with Client(registry, auth=(ADMIN, PASSWORD)) as pusher:
+        pusher.push("marked/app", image("marked"), "v1")
+    everywhere = await harbor.create_label(Label(name="good", color="#00FF00", scope="g"))
+    await harbor.create_label(Label(name="local", scope="p", project_id=project))
+    number = int(everywhere.rpartition("/")[2])
+    with pytest.raises(Conflict):
+        await harbor.create_label(Label(name="good", scope="g"))
+    await harbor.update_label(number, Label(name="better", color="#0F0"))
+    assert [each.name for each in await harbor.get_labels(scope="g")] == ["better"]
+    assert [each.name for each in await harbor.get_labels(scope="p", project_id=project)] == ["local"]
+    await harbor.add_artifact_label("marked", "app", "v1", Label(id=number))
+    found = await harbor.get_artifacts("marked", "app", query=f"labels=({number})", with_label=True)
+    assert [label.name for each in found for label in each.labels or []] == ["better"]
+    await harbor.delete_artifact_label("marked", "app", "v1", number)
+    await harbor.add_artifact_label("marked", "app", "v1", Label(id=number))
+    await harbor.delete_label(number)
+    assert (await harbor.get_artifact("marked", "app", "v1", with_label=True)).labels in (None, [])
+
+
+async def test_robots(harbor: HarborAsyncClient, registry: Lading) -> None:
+    project = int((await harbor.create_project(ProjectReq(project_name="automated"))).rpartition("/")[2])
+    pull = [Access(resource="repository", action="pull"), Access(resource="robot", action="create")]
+    made = await harbor.create_robot(
+        RobotCreate(
+            name="ci",
+            level="project",
+            duration=7,
+            permissions=[RobotPermission(kind="project", namespace="automated", access=pull)],
+        )
+    )
+    assert made.name == "robot$automated+ci"
+    assert made.id is not None
+    own = client(registry, made.name, made.secret or "")
+    more = [*pull, Access(resource="repository", action="push")]
+    with pytest.raises(Forbidden):
+        await own.create_robot(
+            RobotCreate(
+                name="greedy",
+                level="project",
+                duration=-1,
+                permissions=[RobotPermission(kind="project", namespace="automated", access=more)],
+            )
+        )
+    assert [robot.name for robot in await harbor.get_robots(query=f"Level=project,ProjectID={project}")] == [made.name]
+    robot = await harbor.get_robot(made.id)
+    assert robot.permissions is not None
+    assert {access.action for place in robot.permissions for access in place.access or []} == {"pull", "create"}
+    await harbor.update_robot(
+        made.id,
+        Robot(name=robot.name, level="project", duration=-1, disable=True, permissions=robot.permissions),
+    )
+    with pytest.raises(Unauthorized):
+        await own.get_project("automated")
+    assert (await harbor.get_robot(made.id)).expires_at == -1
+    fresh = await harbor.refresh_robot_secret(made.id, "Chosen-Secret-1")
+    assert not fresh.secret
+    assert (await harbor.refresh_robot_secret(made.id, "")).secret
+    with pytest.raises(BadRequest):
+        await harbor.refresh_robot_secret(made.id, "weak")
+    system = await harbor.create_robot(
+        RobotCreate(
+            name="everywhere",
+            level="system",
+            duration=-1,
+            permissions=[
+                RobotPermission(kind="system", namespace="/", access=[Access(resource="project", action="list")]),
+                RobotPermission(kind="project", namespace="*", access=pull),
+            ],
+        )
+    )
+    assert system.name == "robot$everywhere"
+    lister = client(registry, system.name, system.secret or "")
+    assert "automated" in {each.name for each in await lister.get_projects()}
+    with pytest.raises(HarborAPIException) as refused:
+        await lister.get_current_user()
+    assert refused.value.status_code == 412
+    await harbor.delete_robot(made.id)
+    with pytest.raises(NotFound):
+        await harbor.get_robot(made.id)
+
+
+async def test_configuration(harbor: HarborAsyncClient, registry: Lading) -> None:
+    present = await harbor.get_config()
+    assert present.robot_token_duration is not None
+    assert present.robot_token_duration.value == 30
+    await harbor.update_config(Configurations(project_creation_restriction="adminonly", robot_token_duration=5))
+    await harbor.create_user(UserCreationReq(username="cy", password=PASSWORD))
+    with pytest.raises(Forbidden):
+        await client(registry, "cy").create_project(ProjectReq(project_name="mine"))
+    await harbor.update_config(Configurations(project_creation_restriction="everyone", robot_token_duration=30))
+    await client(registry, "cy").create_project(ProjectReq(project_name="mine"))
+    with pytest.raises(HarborAPIException) as refused:
+        await harbor.update_config(Configurations(self_registration=True))
+    assert refused.value.status_code == 412
+
+
+async def test_pages(harbor: HarborAsyncClient) -> None:
+    for number in range(25):
+        await harbor.create_label(Label(name=f"n{number:02}", scope="g"))
+    found = await harbor.get_labels(scope="g", query="name=~n", page_size=10)
+    assert [each.name for each in found] == [f"n{number:02}" for number in range(25)]
+
+
+async def test_what_is_not_here_says_so(harbor: HarborAsyncClient) -> None:
+    with pytest.raises(HarborAPIException) as refused:
+        await harbor.get_registries()
+    assert refused.value.status_code == 501
