@@ -95,12 +95,12 @@ class Call:
         return query.page_of(self.request, sortable=sortable)
 
     async def body(self, model: type[T]) -> T:
-        """The body, read as ``model``."""
+        """The body, read as ``model``; what is null in it is as if it were not there."""
         raw = await self.request.body(_MOST_BODY)
         if _NUL.search(raw):
             raise Invalid("the body has a NUL character in it")
         try:
-            return msgspec.json.decode(raw, type=model)
+            return msgspec.convert(_without_null(msgspec.json.decode(raw)), model)
         except msgspec.DecodeError as error:
             raise Invalid(f"the body is not what this operation takes: {error}") from None
         except (UnicodeDecodeError, RecursionError):
@@ -139,6 +139,14 @@ class Call:
     def done(self, status: int = 200) -> Response:
         """It is done, and there is nothing to say."""
         return Response(status, [(b"content-length", b"0")])
+
+
+def _without_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _without_null(value) for name, value in content.items() if value is not None}
+    if isinstance(content, list):
+        return [_without_null(value) for value in content]
+    return content
 
 
 def moment(milliseconds: int) -> str:
