@@ -48,6 +48,8 @@ check: ## Check format, lint, types, the import ladder, generated pages and the 
 		|| { echo 'docs/reference/cli.md is not what the commands say: make docs'; exit 1; }
 	@$(BIN)/python -m lading.access.document | diff -u docs/reference/permissions.md - \
 		|| { echo 'docs/reference/permissions.md is not what the table of roles says: make docs'; exit 1; }
+	@$(BIN)/python -m lading.api.harbor.document | diff -u docs/reference/harbor-api.md - \
+		|| { echo 'docs/reference/harbor-api.md is not what the routes say: make docs'; exit 1; }
 	$(BIN)/python -m pytest --quiet --no-header tests/unit/test_repository.py
 
 docs: ## Write the generated pages anew
@@ -55,6 +57,7 @@ docs: ## Write the generated pages anew
 	$(BIN)/python -m lading.config.document > docs/reference/configuration.md
 	$(BIN)/python -m lading.cli.document > docs/reference/cli.md
 	$(BIN)/python -m lading.access.document > docs/reference/permissions.md
+	$(BIN)/python -m lading.api.harbor.document > docs/reference/harbor-api.md
 
 format: ## Format the code and mend what ruff can mend
 	@$(BOOTSTRAP) --dev

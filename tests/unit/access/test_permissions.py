@@ -53,7 +53,7 @@ def test_anybody_may_pull_from_a_public_project_and_nothing_that_changes_it() ->
         ("member", "create", {"projectAdmin"}),
         ("member", "list", {"projectAdmin", "maintainer", "developer", "guest"}),
         ("metadata", "read", {"projectAdmin", "maintainer"}),
-        ("log", "list", {"projectAdmin", "maintainer", "developer", "guest"}),
+        ("log", "list", {"projectAdmin"}),
         ("robot", "create", {"projectAdmin"}),
         ("robot", "read", {"projectAdmin", "maintainer", "developer", "guest"}),
         ("tag-retention", "delete", {"projectAdmin", "maintainer", "developer"}),

@@ -67,7 +67,7 @@ async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
         "robot_name_prefix": "robot$",
         "robot_token_duration": changed.robot_days,
         "scanner_skip_update_pulltime": False,
-        "self_registration": False,
+        "self_registration": configured.self_registration,
         "skip_audit_log_database": False,
         "storage_per_project": changed.project_bytes,
         "token_expiration": configured.lifetimes.token // 60_000,

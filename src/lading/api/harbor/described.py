@@ -11,14 +11,14 @@ import msgspec
 
 from lading.api.harbor.call import Model
 from lading.api.services import Services
-from lading.errors import BlobUnknown, Invalid, ManifestBlobUnknown
+from lading.errors import BlobUnknown, Invalid, ManifestBlobUnknown, ManifestUnknown
 from lading.jobs.events import By
 from lading.oci import mediatypes
 from lading.oci import reference as references
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
 from lading.registry.artifacts import Artifact
-from lading.registry.manifests import BY_DIGEST, Manifests
+from lading.registry.manifests import Manifests
 from lading.registry.pull import Pull
 from lading.registry.repositories import Repositories
 from lading.stores.blobs.base import BlobFile
@@ -157,9 +157,11 @@ async def _copy(
     known = Digest(digest)
     read = parse(raw, kind, known.algorithm, len(raw))
     for child in read.children if depth < _MOST_DEEP else ():
-        row = await services.metadata.row(BY_DIGEST, name=origin, reference=child.digest)
-        if row is not None:
-            await _copy(services, origin, target, bytes(row[2]), row[1], row[0], "", by, depth + 1)
+        try:
+            found = await services.pull.manifest(origin, child.digest, by_digest=True)
+        except ManifestUnknown:
+            continue  # an index may name what is not here
+        await _copy(services, origin, target, found.raw, found.media_type, found.digest, "", by, depth + 1)
     for blob in read.blobs():
         if not await services.uploads.mount(target, Digest(blob.digest), origin, by):
             raise ManifestBlobUnknown(f"{origin} does not have the blob {blob.digest} any more")

@@ -46,7 +46,10 @@ async def get(call: Call) -> Response:
     manners = call.services.manners
     settings = await call.services.metadata.read(read)
     told = Information(
-        auth_mode="db_auth", primary_auth_mode=False, self_registration=False, banner_message=settings.banner
+        auth_mode="db_auth",
+        primary_auth_mode=False,
+        self_registration=call.accounts.settings.self_registration,
+        banner_message=settings.banner,
     )
     if call.known:
         origin = manners.external or call.request.origin
