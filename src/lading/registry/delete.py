@@ -54,13 +54,13 @@ class Delete:
         await self._metadata.write(work)
 
     async def repository(self, repository: str, by: By) -> int:
-        """Delete everything in a repository, some manifests in each transaction; how many there were."""
+        """Delete every manifest in a repository, each in its own transaction; how many there were."""
 
-        async def some(tx: Transaction) -> list[Digest]:
-            own = await _find(tx, repository)
-            return [Digest(digest) for digest in sorted(await Manifests(tx).of(own))]
+        async def everything(tx: Transaction) -> list[Digest]:
+            own = await Repositories(tx).find(repository)
+            return [Digest(digest) for digest in sorted(await Manifests(tx).of(own))] if own is not None else []
 
-        found = await self._metadata.read(some)
+        found = await self._metadata.read(everything)
         for digest in found:
             try:
                 await self.manifest(repository, digest, by)

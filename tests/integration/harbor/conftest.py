@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from tests.support.http import Client
 from tests.support.lading import Lading
+from tests.support.postgres import Postgres
 
 ADMIN, PASSWORD = "admin", "Harbor-Test-1"
 API = "/api/v2.0"
@@ -18,13 +19,14 @@ As = Callable[..., Client]
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
-    with serving(tmp_path_factory.mktemp("harbor")) as server:
+def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
+    """Over SQLite, or over PostgreSQL where a module asks for it."""
+    settings: dict[str, Any] = {"accounts": {"adminpassword": PASSWORD}}
+    if getattr(request, "param", "") == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        settings["database"] = {"url": postgres.empty()}
+    with Lading(tmp_path_factory.mktemp("harbor"), settings) as server:
         yield server
-
-
-def serving(directory: Path) -> Lading:
-    return Lading(directory, {"accounts": {"adminpassword": PASSWORD}, "validation": {"disabled": True}})
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,10 @@ from tests.support.http import Client
 from tests.support.images import image, index
 from tests.support.lading import Lading
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("registry", ["sqlite", "postgresql"], indirect=True, scope="module"),
+]
 
 
 As = Callable[..., HarborAsyncClient]

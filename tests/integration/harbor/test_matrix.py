@@ -37,7 +37,7 @@ class World:
             with Client(registry, auth=(ADMIN, PASSWORD)) as pusher:
                 pusher.push(f"{name}/app", image(name), "v1")
         self.clients = {"nobody": logged_in("")}
-        for role in (None, *reversed(ROLES.values())):
+        for role in (None, *reversed(list(ROLES.values()))):
             name = role.name.lower() if role else STRANGER
             add_user(admin, name)
             if role:
