@@ -16,7 +16,7 @@ from lading.api.harbor.repositories import found as repository_found
 from lading.api.request import Response
 from lading.control.labels import Label, Labels
 from lading.control.projects import Projects
-from lading.errors import Conflict, Missing
+from lading.errors import Conflict, Invalid, Missing
 from lading.oci import reference as references
 from lading.oci.digest import Digest
 from lading.registry.artifacts import Accessory, Artifact, Artifacts
@@ -25,6 +25,8 @@ from lading.registry.tags import Tag, Tags
 from lading.stores.metadata.paging import Page
 from lading.stores.metadata.transaction import Transaction
 
+_ADDITIONS = frozenset(["dependencies", "files", "license", "readme.md", "sbom", "values.yaml", "vulnerabilities"])
+"""What Harbor tells of artifacts besides."""
 _MOST_TAGS = 1000
 """Tags and accessories that are shown with an artifact; lists of their own show all."""
 
@@ -123,8 +125,11 @@ async def get(call: Call) -> Response:
 
 async def addition(call: Call) -> Response:
     """How an image was built (``build_history``), step by step, as its configuration tells."""
-    if call.path["addition"] != "build_history":
-        raise NotYet(f"{call.path['addition'][:60]!r} of an artifact is not here; build_history is")
+    wanted = call.path["addition"]
+    if wanted in _ADDITIONS:
+        raise NotYet(f"{wanted} of an artifact is not here; build_history is")
+    if wanted != "build_history":
+        raise Invalid(f"an artifact has no {wanted[:60]!r}; it has build_history")
     one = await call.services.metadata.read(lambda tx: _found(call, tx))
     return call.json(await described.history(call.services.pull, call.repository, one))
 

@@ -137,16 +137,15 @@ def _failures(route: Route) -> dict[str, Any]:
         codes |= {"405"}
     if route.permission in (KNOWN, ONESELF, INSIDE):
         codes |= {"404", "412"}
-    if "{addition}" in route.path:
-        codes |= {"501"}
-    told = {**_ERRORS, "501": "Harbor has it, and this registry does not."}
-    return {code: {"description": told[code], **({"content": content} if content else {})} for code in sorted(codes)}
+    return {code: {"description": _ERRORS[code], **({"content": content} if content else {})} for code in sorted(codes)}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     found = []
     for name in re.findall(r"\{(\w+)\}", route.path):
         schema: dict[str, Any] = {"type": "string", "minLength": 1}
+        if name == "addition":
+            schema = {"type": "string", "enum": ["build_history"]}
         if name in _NUMBERS:
             schema = {"type": "integer", "minimum": 1, "maximum": 2**53}
         one = {"name": name, "in": "path", "required": True, "schema": schema}
