@@ -28,10 +28,11 @@ from lading import __version__
 from lading.errors import StoreError
 from lading.oci.digest import Digest
 from lading.registry.adopt import Progress, Watch
-from lading.registry.bundle import Bundle, DamagedError, Snapshot, bring, sync_folder
+from lading.registry.bundle import Bundle, DamagedError, Snapshot, bring
 from lading.registry.holds import hold
 from lading.registry.soundness import Pace
 from lading.registry.volume import Problem
+from lading.stores.blobs.disk import sync_folder
 from lading.stores.blobs.layout import Layout
 from lading.stores.metadata.snapshot import contents, counts, integrity, snapshot, without_leases
 from lading.stores.metadata.transaction import Metadata

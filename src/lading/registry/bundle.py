@@ -27,6 +27,7 @@ import msgspec
 
 from lading.errors import StoreError
 from lading.oci.digest import ALGORITHMS, Digest
+from lading.stores.blobs.disk import sync_folder
 
 _VERSION = "1"
 _COPY = 1 << 20
@@ -203,12 +204,3 @@ def _copy(source: BinaryIO, target: Path, algorithm: str) -> tuple[str, int]:
                 view = view[file.write(view) :]
         os.fdatasync(file.fileno())
     return hashing.hexdigest(), written
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what a folder names survive power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lading.registry.backup import How, Report
 
 _INCOMPLETE = 7
+_BUCKET = "use the bucket's versioning or a copy of it, after a dump of the index; docs/how-to/backup.md says how"
 
 
 @click.command()
@@ -43,7 +44,7 @@ def backup(
     """
     from lading.registry.backup import How
 
-    root, index = place(None, config)
+    root, index = place(None, config, _BUCKET)
     with watching() as watch:
         done = asyncio.run(_backup(root, index, directory, How(link, pace(rate), again), keep, watch))
     made = done.snapshot

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lading.registry.bundle import Bundle
 
 _INCOMPLETE = 7
+_BUCKET = "use the bucket's versioning or a copy of it, after a dump of the index; docs/how-to/backup.md says how"
 
 
 @click.command()
@@ -59,7 +60,7 @@ def restore(
             done = asyncio.run(_check(bundle, snapshot, how, watch))
             where = "sound"
         else:
-            root, index = place(to, config)
+            root, index = place(to, config, _BUCKET)
             done = asyncio.run(_restore(bundle, snapshot, root, index, how, watch))
             where = f"in {root}"
     made = done.snapshot

@@ -49,7 +49,9 @@ def verify(
     from lading.registry.verify import document
 
     terms = _terms(quick=quick, rate=rate, repair=repair, rebuild=rebuild, grace=grace)
-    root, index = place(directory, config)
+    root, index = place(
+        directory, config, "its bytes are checked by the object store itself; this command reads volumes of files"
+    )
     with watching() as watch:
         rebuilt, done = asyncio.run(_verify(root, index, terms, watch, rebuild=rebuild))
     written = document(done, str(root), terms)

@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 20
+_LINKS = (
+    "what a registry:2 wrote there is taken over by `lading serve` at its first start, and no links are written back; to "
+    "adopt or export a volume of files, name its DIRECTORY"
+)
 _IN_BYTES = ("verify", "rebuild", "backup", "restore")
 _IN_REPOSITORIES = ("adopt", "export")
 
 
-def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
-    """The root of the volume that is meant, and its index; ``directory`` goes before the configuration's."""
+def place(directory: Path | None, config: Path | None, elsewhere: str = _LINKS) -> tuple[Path, str]:
+    """The root of the volume that is meant, and its index; ``directory`` goes before the configuration's.
+
+    ``elsewhere`` says what to do where the store is no volume of files.
+    """
     from lading.config.load import load
     from lading.errors import ConfigurationError
 
@@ -31,11 +38,7 @@ def place(directory: Path | None, config: Path | None) -> tuple[Path, str]:
     root, index = configuration.root, configuration.index
     if directory is None:
         if configuration.storage.driver not in ("filesystem", "inmemory"):
-            raise ConfigurationError(
-                f"this configuration stores in {configuration.storage.driver}: what a registry:2 wrote there is taken over "
-                "by `lading serve` at its first start, and no links are written back; to adopt or export a volume of "
-                "files, name its DIRECTORY"
-            )
+            raise ConfigurationError(f"this configuration stores in {configuration.storage.driver}: {elsewhere}")
         if root is None or index is None:
             raise ConfigurationError(
                 "this configuration keeps everything in memory (storage.inmemory); name the DIRECTORY of a volume"
