@@ -132,6 +132,7 @@ class Registry:
             metadata=self.metadata,
             manners=manners(configuration, sees_all=_sees_all(self.guard), accounts=self.accounts is not None),
             accounts=self.accounts,
+            queue=self.queue,
             failing=self.health.failing,
         )
         return Application(services, _headers(configuration), self._observer(), self.health.failing)

@@ -9,6 +9,7 @@ from lading.access.guard import Guard
 from lading.access.principal import Principal
 from lading.api.request import NO_PROXIES, Proxies
 from lading.control.accounts import Accounts
+from lading.jobs.queue import JobQueue
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
 from lading.registry.push import Push
@@ -51,6 +52,7 @@ class Services:
     delete: Delete
     metadata: Metadata
     manners: Manners
+    queue: JobQueue
     accounts: Accounts | None = None
     failing: Callable[[], Mapping[str, str]] = dict
 

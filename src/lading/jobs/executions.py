@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from sqlalchemy import Boolean, bindparam, func, or_, select, text
 
 from lading.jobs.kinds import Task
+from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.work import job_lines, jobs
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
 
@@ -47,6 +49,17 @@ _NEWEST = Statement(
     )
     .order_by(jobs.c.id.desc())
     .limit(bindparam("most"))
+)
+_LISTED = Listing(
+    select(*_COLUMNS),
+    {
+        "id": Field(jobs.c.id, "number"),
+        "kind": Field(jobs.c.kind),
+        "state": Field(jobs.c.state),
+        "creation_time": Field(jobs.c.created_at, "moment"),
+        "update_time": Field(func.coalesce(jobs.c.ended_at, jobs.c.began_at, jobs.c.created_at), "moment"),
+    },
+    (jobs.c.id.desc(),),
 )
 _LINES = Statement(
     select(job_lines.c.at, job_lines.c.line).where(job_lines.c.job_id == bindparam("job")).order_by(job_lines.c.id)
@@ -125,6 +138,11 @@ class Executions:
             _NEWEST, any_kind=not kind, of_kind=kind, any_state=not state, in_state=state, before=before, most=limit
         )
         return [_execution(row) for row in rows]
+
+    async def listed(self, kind: str, page: Page) -> tuple[int, Sequence[Execution]]:
+        """How many jobs of a kind fit, and a page of them."""
+        total, rows = await _LISTED.page(self._tx, replace(page, where=(*page.where, Match("kind", "is", (kind,)))))
+        return total, [_execution(row) for row in rows]
 
     async def lines(self, job: int) -> Sequence[Line]:
         """A job's log, the oldest line first."""

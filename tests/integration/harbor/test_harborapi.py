@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import anyio
 import pytest
 from harborapi import HarborAsyncClient
 from harborapi.exceptions import BadRequest, Conflict, Forbidden, NotFound, StatusError, Unauthorized
@@ -19,11 +20,14 @@ from harborapi.models import (
     Robot,
     RobotCreate,
     RobotPermission,
+    Schedule,
+    ScheduleObj,
     Tag,
     UserCreationReq,
     UserGroup,
     UserProfile,
 )
+from harborapi.models.models import Type
 
 from tests.integration.harbor.conftest import ADMIN, API, PASSWORD
 from tests.support.http import Client
@@ -317,6 +321,29 @@ async def test_configuration(harbor: HarborAsyncClient, client: As) -> None:
     with pytest.raises(StatusError) as refused:
         await harbor.update_config(Configurations(self_registration=True))
     assert refused.value.status_code == 412
+
+
+async def test_garbage_collection(harbor: HarborAsyncClient) -> None:
+    location = await harbor.create_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("Manual"))))
+    number = int(location.rpartition("/")[2])
+    run = await harbor.get_gc_job(number)
+    for _ in range(200):
+        if run.job_status not in ("Pending", "Running"):
+            break
+        await anyio.sleep(0.1)
+        run = await harbor.get_gc_job(number)
+    assert (run.job_status, run.job_kind) == ("Success", "MANUAL")
+    assert number in {each.id for each in await harbor.get_gc_jobs()}
+    assert any("blobs deleted" in line for line in await harbor.get_gc_log(number))
+    assert (await harbor.get_gc_schedule()).schedule is None
+    await harbor.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("Custom"), cron="0 30 2 * * *")))
+    planned = (await harbor.get_gc_schedule()).schedule
+    assert planned is not None
+    assert (planned.type, planned.cron) == (Type.custom, "0 30 2 * * *")
+    with pytest.raises(BadRequest):
+        await harbor.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("Custom"), cron="*/5 * * * * *")))
+    await harbor.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("None"))))
+    assert (await harbor.get_gc_schedule()).schedule is None
 
 
 async def test_pages(harbor: HarborAsyncClient) -> None:

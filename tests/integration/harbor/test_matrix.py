@@ -67,6 +67,7 @@ class World:
             ("user_id", str(self.victim)),
             ("group_id", "999999"),
             ("mid", "999999"),
+            ("gc_id", "999999"),
             ("id", "999999"),
         ):
             found = found.replace("{" + name + "}", value)

@@ -72,11 +72,6 @@ GET /systeminfo/volumes
 GET /systeminfo/getcert
 OIDC:
 POST /system/oidc/ping
-garbage collection:
-GET /system/gc
-GET,PUT /system/gc/{gc_id}
-GET /system/gc/{gc_id}/log
-GET,POST,PUT /system/gc/schedule
 purge of the audit log:
 GET /system/purgeaudit
 GET,PUT /system/purgeaudit/{purge_id}

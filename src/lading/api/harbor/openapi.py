@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 import lading
+from lading.api.harbor import gc
 from lading.api.harbor.call import BASE, Call
 from lading.api.harbor.permission import ANYBODY, INSIDE, KNOWN, ONESELF, OPEN
 from lading.api.harbor.problems import JSON
@@ -37,7 +38,7 @@ _WORDS = {
     "from": "project/repository:tag, or project/repository@digest.",
     "scope": "g or p for labels; /system or /project/1 for permissions.",
 }
-_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "id"])
+_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "gc_id", "id"])
 
 
 async def get(call: Call) -> Response:
@@ -92,7 +93,7 @@ def _operation(route: Route, shapes: dict[int, dict[str, Any]]) -> dict[str, Any
     success: dict[str, Any] = {"description": "Done."}
     if route.answer is not None:
         success["content"] = {"application/json": {"schema": shapes[id(route.answer)]}}
-    elif route.path == "/ping":
+    elif route.text:
         success["content"] = {"text/plain": {"schema": {"type": "string"}}}
     if route.status == 201:
         success["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where it is to be found."}}
@@ -133,7 +134,8 @@ def _failures(route: Route) -> dict[str, Any]:
         codes |= {"409", "412"}
     if route.body is not None:
         codes |= {"413"}
-    if route.path.startswith("/projects/{project_name}/repositories/") and route.method in ("POST", "DELETE"):
+    repository = route.path.startswith("/projects/{project_name}/repositories/")
+    if (repository and route.method in ("POST", "DELETE")) or route.body is gc.Schedule:
         codes |= {"405"}
     if route.permission in (KNOWN, ONESELF, INSIDE):
         codes |= {"404", "412"}

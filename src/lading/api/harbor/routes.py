@@ -16,6 +16,7 @@ from lading.api.harbor import (
     artifacts,
     audit,
     configure,
+    gc,
     health,
     labels,
     members,
@@ -58,7 +59,8 @@ class Route:
     """One operation; ``path`` is below :data:`~lading.api.harbor.call.BASE`.
 
     ``answer`` and ``body`` are the models of what is sent and taken, None for nothing; ``status`` is that of success;
-    ``query`` are the arguments it knows; ``partly`` says what of Harbor's is left out.
+    ``query`` are the arguments it knows; ``partly`` says what of Harbor's is left out; ``text``: the
+    answer is text.
     """
 
     method: str
@@ -70,6 +72,7 @@ class Route:
     status: int = 200
     query: tuple[str, ...] = ()
     partly: str = ""
+    text: bool = False
 
 
 _P = "/projects/{project_name_or_id}"
@@ -80,9 +83,10 @@ _AR = f"{_A}/{{reference}}"
 _WITH = ("with_tag", "with_label", "with_accessory")
 _NO_SCANS = "no scan_overview and sbom_overview, and no pull_time"
 _NO_PULLS = "no pull_count"
+_NO_PARAMETERS = "parameters change nothing, and there is no dry run"
 
 ROUTES = (
-    Route("GET", "/ping", health.ping, OPEN),
+    Route("GET", "/ping", health.ping, OPEN, text=True),
     Route("GET", "/health", health.health, OPEN, health.Health, partly="other names of components"),
     Route("GET", "/systeminfo", systeminfo.get, ANYBODY, systeminfo.Information),
     Route("GET", "/search", search.search, ANYBODY, search.Found, query=("q",), partly=_NO_PULLS),
@@ -306,6 +310,28 @@ ROUTES = (
         list[quotas.QuotaAnswer],
         query=(*PAGE, "sort", "reference", "reference_id"),
     ),
+    Route("GET", "/system/gc", gc.index, system("garbage-collection", "list"), list[gc.Run], query=LIST),
+    Route("GET", "/system/gc/schedule", gc.schedule, system("garbage-collection", "read"), gc.Planned),
+    Route(
+        "POST",
+        "/system/gc/schedule",
+        gc.create,
+        system("garbage-collection", "create"),
+        body=gc.Schedule,
+        status=201,
+        partly=_NO_PARAMETERS,
+    ),
+    Route(
+        "PUT",
+        "/system/gc/schedule",
+        gc.update,
+        system("garbage-collection", "update"),
+        body=gc.Schedule,
+        partly=_NO_PARAMETERS,
+    ),
+    Route("GET", "/system/gc/{gc_id}", gc.get, system("garbage-collection", "read"), gc.Run),
+    Route("PUT", "/system/gc/{gc_id}", gc.stop, system("garbage-collection", "stop")),
+    Route("GET", "/system/gc/{gc_id}/log", gc.log, system("garbage-collection", "read"), text=True),
     Route("GET", "/quotas/{id}", quotas.get, system("quota", "read"), quotas.QuotaAnswer),
     Route("PUT", "/quotas/{id}", quotas.update, system("quota", "update"), body=quotas.QuotaGiven),
 )
