@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown, Unavailable
+from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown, TooLarge, Unavailable
 from lading.jobs.events import BlobPulled, By, ManifestPulled, Target
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
@@ -102,6 +102,22 @@ class Pull:
         url = await self._store.redirect(digest)
         if url is not None:
             return Elsewhere(url, size)
+        return await self._open(repository, digest)
+
+    async def small(self, repository: str, digest: Digest, most: int) -> bytes:
+        """All of a blob of ``most`` bytes at most, read here even where clients fetch theirs elsewhere."""
+        size = await self.blob_size(repository, digest)
+        if size > most:
+            raise TooLarge(f"the blob {digest} has {size} bytes; {most} are read at most")
+        file = await self._open(repository, digest)
+        try:
+            return b"".join([chunk async for chunk in file.chunks(0, size)])
+        except EOFError:
+            raise BlobUnknown(f"the bytes of blob {digest} are cut short; push it again") from None
+        finally:
+            file.close()
+
+    async def _open(self, repository: str, digest: Digest) -> BlobFile:
         file = await self._store.open(digest)
         if file is None:
             log.error("the index says that blob %s of %s is stored, but its file is gone", digest, repository)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import msgspec
 
 from lading.api.harbor.call import Model
 from lading.api.services import Services
-from lading.errors import BlobUnknown, Invalid, ManifestBlobUnknown, ManifestUnknown
+from lading.errors import BlobUnknown, Invalid, ManifestBlobUnknown, ManifestUnknown, TooLarge
 from lading.jobs.events import By
 from lading.oci import mediatypes
 from lading.oci import reference as references
@@ -21,7 +20,6 @@ from lading.registry.artifacts import Artifact
 from lading.registry.manifests import Manifests
 from lading.registry.pull import Pull
 from lading.registry.repositories import Repositories
-from lading.stores.blobs.base import BlobFile
 from lading.stores.metadata.transaction import Transaction
 
 _IMAGES = frozenset(["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"])
@@ -181,24 +179,13 @@ def _platform(child: Descriptor) -> Platform | None:
 
 async def _image(pull: Pull, repository: str, one: Artifact) -> _Image | None:
     config = _parsed(one).config
-    if config is None or config.media_type not in _IMAGES or config.size > _MOST_CONFIG:
+    if config is None or config.media_type not in _IMAGES:
         return None
     try:
-        file = await pull.blob(repository, Digest(config.digest))
-    except BlobUnknown:
+        raw = await pull.small(repository, Digest(config.digest), _MOST_CONFIG)
+    except (BlobUnknown, TooLarge):
         return None
-    raw = await asyncio.to_thread(_read, file)
     try:
         return msgspec.json.decode(raw, type=_Image)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _read(file: BlobFile) -> bytes:
-    try:
-        found = bytearray()
-        while len(found) < file.size and (part := file.read_at(len(found), file.size - len(found))):
-            found += part
-        return bytes(found)
-    finally:
-        file.close()
