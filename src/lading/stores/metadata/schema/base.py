@@ -9,7 +9,7 @@ tables = MetaData()
 VERSION = 3
 """Version of the whole schema: the number of the newest file in ``migrations/``."""
 
-OLDEST = 2
+OLDEST = 3
 """The oldest version this program can still work on. A program works on its own schema and on the one before, so that
 it can be started before or after ``lading migrate``; a migration says likewise which programs can work on its result."""
 
