@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
 import click
 
 from lading import __version__, errors
+from lading.cli.lazy import LazyGroup
 
 SERVER = {
     "serve": "lading.cli.server.serve:serve",
@@ -60,19 +60,8 @@ EXIT_CODES: tuple[tuple[type[errors.LadingError], int, str], ...] = (
 """What ``lading`` ends with after an error; 2 stands for a command line that is not understood."""
 
 
-class _Lazy(click.Group):
-    """A group that imports a command when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        module, _, name = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+class _Commands(LazyGroup):
+    """The server's commands and the client's, told apart in the help."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in (("The server", SERVER), ("Any registry, without docker", CLIENT)):
@@ -81,7 +70,11 @@ class _Lazy(click.Group):
                 formatter.write_dl([(name, one.get_short_help_str(72)) for name, one in commands if one])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    places=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="lading")
 def cli() -> None:
     """A container registry: one install, one process, one command.

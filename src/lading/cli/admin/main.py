@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from lading.cli.lazy import LazyGroup
 
 NOUNS = {
     "user": "lading.cli.admin.users:user",
@@ -19,20 +19,7 @@ NOUNS = {
 }
 
 
-class _Nouns(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(NOUNS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        place = NOUNS.get(cmd_name)
-        if place is None:
-            return None
-        module, _, name = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=_Nouns)
+@click.group(cls=LazyGroup, places=NOUNS)
 def admin() -> None:
     """Manage accounts, projects and robots, while the registry runs or before.
 
