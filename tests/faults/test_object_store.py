@@ -237,11 +237,24 @@ async def test_of_two_that_write_at_once_one_is_refused(opened: Open) -> None:
     await session.close()
 
 
+async def gone_on_with(store: RemoteStore, state: UploadState) -> None:
+    """What a client does that was answered up to here."""
+    session = await resumed(store, state)
+    try:
+        assert session.size >= state.hashed
+        if session.size < len(DATA):
+            await session.append(stream(DATA[session.size :]))
+        assert await session.digest() == DIGEST
+        await session.publish(DIGEST)
+    finally:
+        await session.close()
+
+
 @pytest.mark.slow
 async def test_a_process_that_dies_at_any_step(opened: Open, proxy: Faulty) -> None:
     """From the nth request on nothing gets through, as if the process were gone; another one takes over."""
     await upload(opened(), [])
-    steps = len(proxy.calls)
+    steps, anew = len(proxy.calls), list[int]()
     assert steps > 15
     for step in range(1, steps + 1):
         dying, other, told = opened(), opened(straight=True), list[UploadState]()
@@ -255,12 +268,13 @@ async def test_a_process_that_dies_at_any_step(opened: Open, proxy: Faulty) -> N
         proxy.script = lambda call: None
         assert await content(other, DIGEST) in (None, DATA)
         if told and await content(other, DIGEST) is None:
-            session = await resumed(other, told[-1])
-            assert session.size >= told[-1].hashed
-            if session.size < len(DATA):
-                await session.append(stream(DATA[session.size :]))
-            assert await session.digest() == DIGEST
-            await session.publish(DIGEST)
-            await session.close()
+            try:
+                await gone_on_with(other, told[-1])
+            except (Conflict, Unavailable):
+                # the parts were put together and the record does not say so: the upload is over for whoever goes on
+                # with it (moto fails where S3 says that it does not know the upload), and the client begins anew
+                anew.append(step)
+                await upload(other, [])
             assert await content(other, DIGEST) == DATA
         assert await left(other) == [], f"after step {step}"
+    assert len(anew) <= 1, f"an upload was lost after steps {anew}"
