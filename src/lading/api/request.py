@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import parse_qsl
@@ -47,8 +48,13 @@ NO_PROXIES = Proxies()
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _MOST_ARGUMENTS = 200
 _MOST_HOPS = 20
-_process = os.urandom(6).hex()
 _numbers = itertools.count(1)
+
+
+@cache
+def _process(pid: int) -> str:  # noqa: ARG001 - by which the cache tells processes apart
+    """What this process's ids begin with; workers are forked with this module imported, so each makes up its own."""
+    return os.urandom(6).hex()
 
 
 class Request:
@@ -84,7 +90,9 @@ class Request:
         self._receive = receive
         self._arguments: list[tuple[str, str]] | None = None
         given = self.header(b"x-request-id")
-        self.id = given.decode() if given and _SANE_ID.fullmatch(given) else f"{_process}-{next(_numbers):x}"
+        self.id = (
+            given.decode() if given and _SANE_ID.fullmatch(given) else f"{_process(os.getpid())}-{next(_numbers):x}"
+        )
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that name."""
