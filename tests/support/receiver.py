@@ -65,7 +65,11 @@ class Receiver:
     def _handler(outer) -> type[BaseHTTPRequestHandler]:  # noqa: N805  (self is the request's, below)
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # whoever sent it was killed meanwhile
+                    self.close_connection = True
+                    return
                 status = outer.status
                 if status < 400:
                     headers = {name.lower(): value for name, value in self.headers.items()}
