@@ -151,7 +151,9 @@ def test_pushes_go_on_while_it_collects(tmp_path: Path, grace: str) -> None:
     settings = {"collect": {"interval": "1s", "grace": grace, "untagged": grace}, "log": {"level": "info"}}
     with Lading(tmp_path, settings, workers=2) as registry:
         with Client(registry) as client:
-            client.push_blob("nobody", b"that nothing will ever name, so that there is something to collect for certain")
+            client.push_blob(
+                "nobody", b"that nothing will ever name, so that there is something to collect for certain"
+            )
         pushers = [Pusher(registry, number, time.monotonic() + 10) for number in range(3)]
         for one in pushers:
             one.start()

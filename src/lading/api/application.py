@@ -200,8 +200,12 @@ class Application:
             finally:
                 body.file.close()
             return body.count
-        if response.status not in (204, 304) and not any(name == b"content-length" for name, _ in response.headers):
-            headers.append((b"content-length", str(len(body)).encode()))
+        for name, _ in response.headers:
+            if name == b"content-length":
+                break
+        else:
+            if response.status not in (204, 304):
+                headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 0 if request.method == "HEAD" else len(body)

@@ -116,6 +116,9 @@ class Connection(asyncio.Protocol):
         self.incoming: Exchange | None = None  # whose body is being read
         self.waiting: deque[Exchange] = deque()
         self.headers: list[tuple[bytes, bytes]] = []
+        self.hosts = 0
+        self.expects_continue = False
+        self.addresses: dict[str, Any] = {}
         self.url = b""
         self.head_bytes = 0
         self.pending_bytes = 0
@@ -146,6 +149,9 @@ class Connection(asyncio.Protocol):
                 exchange.lost()
         self.waiting.clear()
         self._writable_again()
+        # nothing comes any more: a connection is freed here and now, and is no work for the cyclic garbage collector
+        self.exchange = self.incoming = None
+        self.parser = cast("httptools.HttpRequestParser", None)
 
     def data_received(self, data: bytes) -> None:
         if self.closing or self.refusal:
@@ -192,6 +198,8 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
+        self.hosts = 0
+        self.expects_continue = False
         self.in_head = True
         self.head_bytes = 0
 
@@ -201,8 +209,14 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.head_bytes += len(name) + len(value) + 4
-        if self.in_head:  # behind the body come trailers, which nobody here wants
-            self.headers.append((name.lower(), value))
+        if not self.in_head:  # behind the body come trailers, which nobody here wants
+            return
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"host":
+            self.hosts += 1
+        elif name == b"expect":
+            self.expects_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         self.in_head = False
@@ -211,14 +225,14 @@ class Connection(asyncio.Protocol):
             self._refuse_head()
             return
         version = self.parser.get_http_version()
-        if version != "1.0" and [name for name, _ in self.headers].count(b"host") != 1:
+        if version != "1.0" and self.hosts != 1:
             self._refuse(400, "UNSUPPORTED", "a request has one Host header (RFC 9112, section 3.2)")
             return
         path, _, query = self.url.partition(b"?")
         if not path.startswith(b"/"):  # the absolute form, as a proxy gets it
             parsed = httptools.parse_url(self.url)
             path, query = parsed.path or b"/", parsed.query or b""
-        scope = _Scope(self.transport)
+        scope = _Scope(self)
         scope |= {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -234,7 +248,7 @@ class Connection(asyncio.Protocol):
             "extensions": _PLAIN_EXTENSIONS if self.scheme == "http" else _TLS_EXTENSIONS,
         }
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
-        exchange = Exchange(self, scope, keep_alive)
+        exchange = Exchange(self, scope, keep_alive, expects_continue=self.expects_continue)
         self.incoming = exchange
         self.deadline = self.loop.time() + self.timing.stall
         if self.exchange is None:
@@ -262,9 +276,10 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         if self.stopping and not self.waiting:
             exchange.keep_alive = False
-        task = self.loop.create_task(exchange.run(self.app))
+        # the server waits for these when it stops; each takes itself off, for a callback costs a turn of the loop
+        task = self.loop.create_task(exchange.run(self.app, self.state.tasks))
+        exchange.task = task
         self.state.tasks.add(task)
-        task.add_done_callback(self.state.tasks.discard)
 
     def finished(self, exchange: Exchange) -> None:
         """A response was sent whole."""
@@ -381,17 +396,21 @@ class Connection(asyncio.Protocol):
 
 
 class _Scope(dict[str, Any]):
-    """A scope that asks the kernel for the addresses only when somebody looks: most requests end with their connection."""
+    """A scope that asks the kernel for the addresses only when somebody looks, and once for each connection."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__()
-        self._transport = transport
+        self._connection = connection
 
     def __missing__(self, key: str) -> Any:
-        if key == "client":
-            self[key] = get_remote_addr(self._transport)
-        elif key == "server":
-            self[key] = get_local_addr(self._transport)
-        else:
-            raise KeyError(key)
+        connection = self._connection
+        known = connection.addresses
+        if key not in known:
+            if key == "client":
+                known[key] = get_remote_addr(connection.transport)
+            elif key == "server":
+                known[key] = get_local_addr(connection.transport)
+            else:
+                raise KeyError(key)
+        self[key] = known[key]
         return self[key]

@@ -61,7 +61,9 @@ class Line(Protocol):
 class Exchange:
     """One request and its response."""
 
-    def __init__(self, connection: Line, scope: dict[str, Any], keep_alive: bool) -> None:
+    def __init__(
+        self, connection: Line, scope: dict[str, Any], keep_alive: bool, *, expects_continue: bool = False
+    ) -> None:
         self.connection = connection
         self.scope = scope
         self.keep_alive = keep_alive
@@ -77,15 +79,19 @@ class Exchange:
         self.head: list[bytes] = []
         self.sender: FileSender | None = None
         self.chunked = False
-        self.expects_continue = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"]
-        )
+        self.expects_continue = expects_continue
+        self.task: asyncio.Task[None] | None = None
 
-    async def run(self, app: Callable[..., Any]) -> None:
+    async def run(self, app: Callable[..., Any], running: set[asyncio.Task[None]]) -> None:
+        """Answer; ``task``, which does this, is taken off those ``running`` at the end."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:
             log.exception("the application failed")
+        finally:
+            if self.task is not None:
+                running.discard(self.task)
+                self.task = None
         if not self.complete and not self.disconnected:
             self.connection.transport.abort()
 

@@ -140,8 +140,10 @@ class SqliteMetadata:
             return _in_one_view(self._scanning._connection, self._scanning, work)
 
     async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
-        with _translated():
+        try:  # as below, but every pull comes by, and a generator costs as much as a look-up in an index
             return cast("Row | None", _run(self._reader, statement, parameters).fetchone())
+        except sqlite3.OperationalError as error:
+            raise _unavailable(error) from error
 
     async def write(self, work: Work[T], /, *, durable: bool = True) -> T:
         loop = asyncio.get_running_loop()
@@ -264,7 +266,11 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise Unavailable(f"the index cannot be used right now: {error}") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: sqlite3.OperationalError) -> Unavailable:
+    return Unavailable(f"the index cannot be used right now: {error}")
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
