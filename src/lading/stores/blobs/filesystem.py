@@ -42,6 +42,9 @@ _BATCH = 1 << 20
 _CHUNK = 1 << 18
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
+_STARTED = "startedat"
+_SMALL = 1 << 16
+"""The end of a body of no more than this waits until it is synced, so that it costs one turn of a thread, not two."""
 
 
 class LocalFile:
@@ -199,15 +202,21 @@ class FilesystemStore:
 
     # ---- uploads
 
-    async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> LocalUpload:  # noqa: ARG002 - a file is renamed into its place anyway
+    async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> LocalUpload:
         state = UploadState(repository, str(uuid4()), algorithm)
         descriptor = await self._blocking(self._create, self.layout.upload(repository, state.uuid))
-        return LocalUpload(self, state, descriptor, 0)
+        session = LocalUpload(self, state, descriptor, 0)
+        if aim is not None:
+            session.aim(aim)
+        return session
 
     def _create(self, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
-        started = folder / "startedat"
-        started.write_text(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        started = os.open(folder / _STARTED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(started, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()).encode())
+        finally:
+            os.close(started)
         descriptor = os.open(folder / "data", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor
@@ -227,7 +236,8 @@ class FilesystemStore:
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
             try:
-                return int(await self._blocking(_open_locked, path))
+                with translated():
+                    return _open_locked(path)
             except BlockingIOError:
                 await asyncio.sleep(0.05)
         raise Conflict("another request is writing to this upload; wait for it, then ask for its status")
@@ -274,9 +284,12 @@ class LocalUpload:
         self.size = size
         self._hasher: Hasher | None = None
         self._hashed = 0
+        self._aimed = False
+        self._unwritten: list[bytes] = []
 
-    def aim(self, digest: Digest) -> None:
-        """Nothing to do: a file is renamed into its place, whatever its digest turns out to be."""
+    def aim(self, digest: Digest) -> None:  # noqa: ARG002 - a file is renamed into its place, whatever its digest
+        """From now on a few bytes may wait until they are synced."""
+        self._aimed = True
 
     async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
         await self._catch_up()
@@ -300,7 +313,10 @@ class LocalUpload:
         finally:
             if pending is not None:
                 await pending
-            if batch:
+            if batch and self._aimed and waiting <= _SMALL:
+                self._unwritten = batch
+                self._took(batch, waiting)
+            elif batch:
                 await self._write(batch)
         if exact is not None and total + waiting != exact:
             await self._store._blocking(self._take_back, before, hasher_before)
@@ -310,14 +326,21 @@ class LocalUpload:
         return asyncio.ensure_future(self._store._blocking(self._write_now, batch))
 
     def _write_now(self, batch: list[bytes]) -> None:
+        self._took(batch, write_all(self._descriptor, batch, self.size))
+
+    def _took(self, batch: list[bytes], count: int) -> None:
         assert self._hasher is not None
-        count = write_all(self._descriptor, batch, self.size)
         for chunk in batch:
             self._hasher.update(chunk)
         self.size += count
         self._hashed = self.size
 
+    def _write_rest(self) -> None:
+        batch, self._unwritten = self._unwritten, []
+        write_all(self._descriptor, batch, self.size - sum(map(len, batch)))
+
     def _take_back(self, size: int, hash_state: bytes | None) -> None:
+        self._unwritten = []
         os.ftruncate(self._descriptor, size)
         self.size = size
         self._hasher = resume(self._state.algorithm, hash_state) if hash_state is not None else None
@@ -344,6 +367,7 @@ class LocalUpload:
         if algorithm == self._state.algorithm:
             return await self.digest()
         again = hasher(algorithm)
+        await self._store._blocking(self._write_rest)
         await self._store._blocking(hash_file, self._descriptor, again, 0)
         return again.digest()
 
@@ -355,7 +379,11 @@ class LocalUpload:
         return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, _boot() + saved)
 
     async def sync(self) -> None:
-        await self._store._blocking(os.fdatasync, self._descriptor)
+        await self._store._blocking(self._sync)
+
+    def _sync(self) -> None:
+        self._write_rest()
+        os.fdatasync(self._descriptor)
 
     async def publish(self, digest: Digest) -> None:
         with _collected_meanwhile(digest):
@@ -408,7 +436,14 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_upload(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / _STARTED)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / "data")
+        os.rmdir(folder)
+    except OSError:  # something else is in it: registry:2 keeps the states of hashes there
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find_uploads(folder: Path) -> Iterator[Path]:
