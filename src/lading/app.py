@@ -20,10 +20,12 @@ from uuid import uuid4
 
 from sqlalchemy import bindparam, select, text
 
+from lading.access.clientcertificates import Naming, Part
 from lading.access.failures import Lockout
 from lading.access.guard import Guard, Open, guard
 from lading.access.htpasswd import Htpasswd
 from lading.access.passwords import Policy
+from lading.access.principal import Kind as Who
 from lading.access.sealing import Seal, read_key
 from lading.access.service import Lifetimes
 from lading.api.application import Application
@@ -33,6 +35,7 @@ from lading.api.observer import AccessLog, RequestObserver
 from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners, Services
 from lading.config.accounts import Accounts as AccountsSection
+from lading.config.accounts import CertificateRule
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
 from lading.control.accounts import Accounts, Settings, are_on, tend
@@ -341,7 +344,16 @@ def account_settings(configuration: Configuration) -> Settings:
         pulls=section.audit.pulls,
         audit_keep=_ms(section.audit.keep),
         htpasswd=Path(htpasswd.path) if htpasswd is not None else None,
+        certificates=tuple(map(_naming, section.certificates.rules)),
+        certificate_header=section.certificates.header.lower(),
+        certificate_authorities=tuple(map(Path, section.certificates.authorities)),
     )
+
+
+def _naming(rule: CertificateRule) -> Naming:
+    part = next(part for part in Part if getattr(rule, part.value))
+    kind = Who.USER if rule.user else Who.ROBOT
+    return Naming(part, getattr(rule, part.value), kind, rule.user or rule.robot)
 
 
 def _ms(duration: timedelta) -> int:

@@ -15,6 +15,7 @@ from tests.e2e.engine import Engine
 from tests.support import images
 from tests.support.access import Certificates
 from tests.support.accounts import PASSWORD, WithAccounts
+from tests.support.clientcertificates import ClientAuthority
 from tests.support.http import Client
 from tests.support.packages import program
 from tests.support.peer import Peer
@@ -142,6 +143,26 @@ def test_skopeo_over_verified_tls(authority: Certificates, tmp_path: Path) -> No
         skopeo("inspect", f"--cert-dir={certs}", one)
         assert skopeo("copy", "--quiet", f"--dest-cert-dir={certs}", layout, one.replace(":1", ":2"), check=False) != 0
         assert skopeo("inspect", f"--cert-dir={certs}", two, check=False) != 0
+
+
+def test_skopeo_with_a_client_certificate(authority: Certificates, tmp_path: Path) -> None:
+    """No login at all: the folder of certificates that docker and podman have too."""
+    clients = ClientAuthority(tmp_path / "clients")
+    folder = clients.issue(emails=["alice@example.com"])
+    (folder / "ca.crt").write_bytes(authority.ca.read_bytes())
+    tls = {"certificate": str(authority.certificate), "key": str(authority.key), "clientcas": [str(clients.ca)]}
+    tls["clientauth"] = "verify-client-cert-if-given"
+    rules = {"certificates": {"rules": [{"email": "*@example.com", "user": "*"}]}}
+    with WithAccounts(tmp_path / "server", rules, configuration={"http": {"tls": tls}}, ca=authority.ca) as server:
+        server.user("alice")
+        server.project("team", owner="alice")
+        layout = f"oci:{images.write_layout(tmp_path / 'layout', {'v1': images.image('layout')})}:v1"
+        remote = f"docker://{server.host}/team/app:1"
+        run([program("skopeo"), "copy", "--quiet", f"--dest-cert-dir={folder}", layout, remote])
+        run([program("skopeo"), "inspect", f"--cert-dir={folder}", remote])
+        (folder / "client.cert").unlink()
+        (folder / "client.key").unlink()
+        assert run([program("skopeo"), "inspect", f"--cert-dir={folder}", remote], check=False).returncode != 0
 
 
 def test_a_registry2_trusts_our_tokens(place: Place, tmp_path: Path) -> None:

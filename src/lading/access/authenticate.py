@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from lading.access import credentials
+from lading.access.clientcertificates import Named
 from lading.access.credentials import Prefix
 from lading.access.failures import Failures, Lockout
 from lading.access.passwords import Checker
@@ -84,6 +85,24 @@ class Authenticate:
     async def bearer(self, secret: str, address: str) -> Principal:
         """Whose personal access token this is, shown without a name."""
         return await self._personal(None, secret, address)
+
+    async def certified(self, named: Named, address: str) -> Principal:
+        """Whom a checked client certificate stands for; raises :class:`LoginRefused` where nobody of that name may in."""
+
+        async def read(tx: Transaction) -> Principal | None:
+            if named.kind is Kind.ROBOT:
+                robot = await Robots(tx).named(named.name)
+                good = robot is not None and not robot.disabled and not robot.expired(tx.now)
+                return Principal(robot.login, Kind.ROBOT, robot.id) if robot and good else None
+            user = await Users(tx).named(named.name)
+            return _principal(user) if user is not None and not user.disabled else None
+
+        found = await self._metadata.read(read)
+        if found is None:
+            login = named.name if named.kind is Kind.USER else PREFIX + named.name
+            self._witness.login(login, address, result="failure")
+            raise LoginRefused("the client certificate stands for nobody who may log in now")
+        return found
 
     async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
         """Whose refresh token this is."""

@@ -22,6 +22,7 @@ from lading.access.rights import Rights
 from lading.access.scopes import Scope
 from lading.access.signing import ALGORITHM, Keyring
 from lading.access.tokens import Grant, Tokens, Trust
+from lading.errors import Unauthenticated
 from lading.stores.metadata.transaction import Metadata, Transaction
 
 LONGEST_UPLOAD = 24 * 3600.0
@@ -83,13 +84,20 @@ class Gate:
         principal = self.admit_now(authorization, wanted, origin)
         if principal is not None:
             return principal
-        who = await self._who(authorization, wanted, origin, address)
+        return await self.admit_known(await self._who(authorization, wanted, origin, address), wanted, origin)
+
+    async def admit_known(self, who: Principal, wanted: tuple[Scope, ...], origin: str = "") -> Principal:
+        """The same for somebody who is known already, by a client certificate say."""
         if who is ANONYMOUS and not (wanted and self._anonymous):
             raise self._tokens.refusal(wanted, origin, "authentication required")
         if wanted and not await self._metadata.read(lambda tx: self._may(tx, who, wanted)):
             why = "authentication required" if who is ANONYMOUS else "this account may not do this"
             raise self._tokens.refusal(wanted, origin, why, "" if who is ANONYMOUS else "insufficient_scope")
         return who
+
+    def refusal(self, wanted: tuple[Scope, ...], origin: str, why: str) -> Unauthenticated:
+        """A 401 that names the token service."""
+        return self._tokens.refusal(wanted, origin, why)
 
     def admit_late(
         self, authorization: bytes | None, wanted: tuple[Scope, ...], subject: str, began: float

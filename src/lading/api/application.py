@@ -11,9 +11,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from lading.access.authenticate import LoginRefused
 from lading.access.principal import Principal
 from lading.access.scopes import Scope
-from lading.api import problems, search, token
+from lading.api import certified, problems, search, token
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
 from lading.api.harbor import face as harbor
@@ -142,8 +143,19 @@ class Application:
             principal = guard.admit_now(authorization, wanted, request.origin)
         if principal is None:
             origin = request.origin if guard.needs_origin else ""
-            principal = await guard.admit(authorization, wanted, origin, request.address)
+            principal = await self._certified(request, wanted, origin)
+            principal = principal or await guard.admit(authorization, wanted, origin, request.address)
         request.principal = principal
+
+    async def _certified(self, request: Request, wanted: tuple[Scope, ...], origin: str) -> Principal | None:
+        accounts = self._services.accounts
+        if accounts is None or accounts.certificates is None:
+            return None
+        try:
+            who = await certified.caller(request, accounts)
+        except LoginRefused as refused:
+            raise accounts.gate.refusal(wanted, origin, refused.message) from None
+        return None if who is None else await accounts.gate.admit_known(who, wanted, origin)
 
     async def _admit_search(self, request: Request, path: bytes) -> None:
         if self._services.accounts is None:

@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.hosts = 0
         self.expects_continue = False
-        self.addresses: dict[str, Any] = {}
+        self.far_side: dict[str, Any] = {}  # what the scope was asked of it
         self.url = b""
         self.head_bytes = 0
         self.pending_bytes = 0
@@ -396,20 +396,23 @@ class Connection(asyncio.Protocol):
 
 
 class _Scope(dict[str, Any]):
-    """A scope that asks the kernel for the addresses only when somebody looks, and once for each connection."""
+    """A scope that asks for the addresses and the client's certificate only when somebody looks, once a connection."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection = connection
 
     def __missing__(self, key: str) -> Any:
-        connection = self._connection
-        known = connection.addresses
+        known = self._connection.far_side
         if key not in known:
+            transport = self._connection.transport
             if key == "client":
-                known[key] = get_remote_addr(connection.transport)
+                known[key] = get_remote_addr(transport)
             elif key == "server":
-                known[key] = get_local_addr(connection.transport)
+                known[key] = get_local_addr(transport)
+            elif key == "certificate":
+                tls = transport.get_extra_info("ssl_object")
+                known[key] = tls.getpeercert(binary_form=True) if tls is not None else None
             else:
                 raise KeyError(key)
         self[key] = known[key]

@@ -183,6 +183,28 @@ class Request:
                 break
         return found
 
+    def certificate(self) -> bytes | None:
+        """The client's certificate (DER), checked in TLS; None where it showed none."""
+        found: bytes | None = self.scope["certificate"]
+        return found
+
+    def handed_on(self, name: bytes) -> bytes | None:
+        """What a trusted proxy says in a header, which must be there once; None where it is not, or its word not taken."""
+        values = [value for own, value in self.scope["headers"] if own == name]
+        return values[0] if len(values) == 1 and self.proxied else None
+
+    @property
+    def proxied(self) -> bool:
+        """Whether it came over a proxy whose word is taken."""
+        client = self.scope["client"]
+        return bool(self._proxies) and self._proxies.trust(client[0] if client else "")
+
+    @property
+    def from_another_site(self) -> bool:
+        """Whether a browser sent it for a page of somebody else's (Fetch Metadata; or the Origin it names)."""
+        site, origin = self.text(b"sec-fetch-site"), self.text(b"origin")
+        return site in ("cross-site", "same-site") or (bool(origin) and origin != self.origin)
+
     def by(self) -> By:
         """Who asks, and with what, as events tell it."""
         client = self.scope["client"]

@@ -18,6 +18,7 @@ from lading.access.principal import ANONYMOUS, Principal
 from lading.access.refresh import Login
 from lading.access.scopes import MAX_SCOPES, Scope, parse_all, render
 from lading.access.service import Issued
+from lading.api import certified
 from lading.api.problems import body
 from lading.api.request import Headers, Request, Response
 from lading.control.accounts import TOKEN_PATH, Accounts
@@ -89,6 +90,9 @@ async def _post(request: Request, accounts: Accounts) -> Response:
 
 
 async def _caller(request: Request, accounts: Accounts) -> Principal:
+    known = await certified.caller(request, accounts)
+    if known is not None:
+        return known
     authorization = request.header(b"authorization")
     if authorization is None or authorization[6:].strip() == b"Og==":
         return ANONYMOUS

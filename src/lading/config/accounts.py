@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -38,6 +39,12 @@ def _label(text: str) -> str:
     return text
 
 
+def _header(text: str) -> str:
+    if text and re.fullmatch(r"[A-Za-z0-9-]{1,64}", text) is None:
+        raise ValueError("must be the name of a header, as Client-Cert")
+    return text
+
+
 def _url(text: str) -> str:
     if text and (not text.startswith(("http://", "https://")) or '"' in text or not text.isprintable() or " " in text):
         raise ValueError("must be a URL, as https://registry.example.com/service/token")
@@ -66,6 +73,27 @@ class Audit(Section):
     )
     keep: Annotated[Duration, lasting("1h", "876000h")] = setting(timedelta(hours=2160), "How long rows are kept.")
     syslog: Text = setting("", "Send each row to syslog too: a socket as /dev/log, or host:port for UDP.")
+
+
+class CertificateRule(Section):
+    commonname: Text = setting("", "The subject's common name; * stands for one or more characters other than /.")
+    email: Text = setting("", "The same for an e-mail address among the subject's alternative names.")
+    uri: Text = setting("", "The same for a URI among them, as spiffe://example.com/ns/ci/sa/*.")
+    user: Text = setting("", "The user that such a certificate stands for; * is what stood there.")
+    robot: Text = setting("", "The robot, without its prefix, as team+*.")
+
+
+class Certificates(Section):
+    rules: tuple[CertificateRule, ...] = setting(
+        (),
+        "Whom a client's certificate stands for: one of commonname, email, uri; and user or robot. The first counts.",
+    )
+    header: Annotated[Text, AfterValidator(_header)] = setting(
+        "", "The header in which a proxy of trustedproxies hands a client's certificate on; empty: none does."
+    )
+    authorities: tuple[Text, ...] = setting(
+        (), "With header: PEM files of the authorities that client certificates behind the proxy come from."
+    )
 
 
 class Accounts(Section):
@@ -109,3 +137,4 @@ class Accounts(Section):
     password: Password = group(Password, "Which passwords local users may have.")
     lockout: Lockout = group(Lockout, "When failed logins lock.")
     audit: Audit = group(Audit, "What is kept of who did what.")
+    certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")

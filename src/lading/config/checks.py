@@ -29,6 +29,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
     yield from _storage(configuration)
     yield from _auth(configuration)
     yield from _http(configuration)
+    yield from _certificates(configuration)
     yield from _notifications(configuration)
     yield from _health(configuration)
 
@@ -154,6 +155,30 @@ def _auth(configuration: Configuration) -> Iterator[Problem]:
         realm = getattr(getattr(auth, method), "realm", "")
         if any(character in realm for character in '"\\\r\n'):
             yield ("auth", method, "realm"), "must not hold quotes, backslashes or line breaks"
+
+
+def _certificates(configuration: Configuration) -> Iterator[Problem]:
+    if configuration.accounts is None:
+        return
+    section, at = configuration.accounts.certificates, ("accounts", "certificates")
+    for index, rule in enumerate(section.rules):
+        names, whom = (rule.commonname, rule.email, rule.uri), (rule.user, rule.robot)
+        if sum(map(bool, names)) != 1:
+            yield (*at, "rules", index), "has one of commonname, email and uri"
+        if sum(map(bool, whom)) != 1:
+            yield (*at, "rules", index), "has one of user and robot"
+        if any(text.count("*") > 1 for text in names):
+            yield (*at, "rules", index), "has more than one * in its pattern"
+        if "*" in "".join(whom) and "*" not in "".join(names):
+            yield (*at, "rules", index), "names whom by a *, but its pattern has none"
+    if section.rules and not configuration.http.tls.clientcas and not section.header:
+        yield (*at, "rules"), "needs http.tls.clientcas (or header, behind a proxy): no client would be asked for one"
+    if section.header and not section.authorities:
+        yield (*at, "authorities"), "is required with header: what a proxy hands on is checked against these"
+    if section.authorities and not section.header:
+        yield (*at, "authorities"), "needs header; certificates in TLS are checked against http.tls.clientcas"
+    if section.header and not configuration.accounts.trustedproxies:
+        yield (*at, "header"), "needs accounts.trustedproxies: nobody's header would be read"
 
 
 def _http(configuration: Configuration) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select, text
 
 from lading.access.accounts import AccountsFile
 from lading.access.authenticate import Authenticate
+from lading.access.clientcertificates import ClientCertificates, Naming, read_authorities
 from lading.access.failures import Failures, Lockout
 from lading.access.gate import Gate
 from lading.access.members import DEFAULT
@@ -71,6 +72,9 @@ class Settings:
     pulls: str = "summed"
     audit_keep: int = 90 * 86_400_000
     htpasswd: Path | None = None
+    certificates: tuple[Naming, ...] = ()
+    certificate_header: str = ""
+    certificate_authorities: tuple[Path, ...] = ()
 
 
 class Named(Protocol):
@@ -178,6 +182,10 @@ class Accounts:
         self.checker = Checker()
         self.keyring = Keyring(seal, settings.issuer, settings.service)
         self.authenticate = Authenticate(metadata, self._providers(), self.checker, settings.lockout, self.recorder)
+        self.certificates: ClientCertificates | None = None
+        if settings.certificates:
+            authorities = read_authorities(settings.certificate_authorities)
+            self.certificates = ClientCertificates(settings.certificates, authorities)
         self.gate = Gate(
             metadata,
             self.keyring,

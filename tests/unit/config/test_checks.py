@@ -297,3 +297,28 @@ def test_what_a_setting_comes_to(tmp_path: Path, extra: str, path: str, expected
     for step in path.split("."):
         value = getattr(value, step)
     assert (value() if callable(value) else value) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("{rules: [{user: a}]}", "rules[0]: has one of commonname, email and uri"),
+        ("{rules: [{email: a, uri: b, user: a}]}", "rules[0]: has one of commonname, email and uri"),
+        ("{rules: [{email: a}]}", "rules[0]: has one of user and robot"),
+        ("{rules: [{email: a, user: a, robot: b}]}", "rules[0]: has one of user and robot"),
+        ("{rules: [{email: '*@*', user: a}]}", "rules[0]: has more than one *"),
+        ("{rules: [{email: a, user: '*'}]}", "rules[0]: names whom by a *"),
+        ("{rules: [{email: a, user: b}]}", "rules: needs http.tls.clientcas"),
+        ("{header: Client-Cert}", "authorities: is required"),
+        ("{authorities: [/a.pem]}", "authorities: needs header"),
+        ("{header: 'a b'}", "header: must be the name of a header"),
+    ],
+)
+def test_client_certificates(tmp_path: Path, section: str, problem: str) -> None:
+    found = problems(tmp_path, f"accounts: {{certificates: {section}}}")
+    assert any(problem in one for one in found), found
+
+
+def test_a_header_nobody_may_send(tmp_path: Path) -> None:
+    extra = "accounts: {trustedproxies: [], certificates: {header: Client-Cert, authorities: [/a.pem]}}"
+    assert any("needs accounts.trustedproxies" in one for one in problems(tmp_path, extra))

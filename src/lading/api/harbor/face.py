@@ -1,7 +1,7 @@
 """The face of Harbor's API: from a request below ``/api`` to the operation it asks for, and who may.
 
 Callers say who they are by Basic credentials (users, robots, personal access tokens) or by a personal access token as
-Bearer. Tokens of the token service are for ``/v2/``: they carry what may be done to repositories, and no more.
+Bearer, or by a client certificate. Tokens of the token service are for ``/v2/``: they carry what may be done to repositories, and no more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from lading.access.authenticate import LoginRefused
 from lading.access.htpasswd import parse_basic
 from lading.access.principal import ANONYMOUS, Principal
 from lading.access.rights import Rights
+from lading.api import certified
 from lading.api.harbor import openapi, problems, systeminfo, trial
 from lading.api.harbor.call import BASE, Call
 from lading.api.harbor.permission import refusal
@@ -105,7 +106,7 @@ async def _admit(call: Call, route: Route) -> None:
 async def _who(call: Call) -> Principal:
     authorization = call.request.header(b"authorization")
     if authorization is None:
-        return ANONYMOUS
+        return await certified.caller(call.request, call.accounts) or ANONYMOUS
     authenticate, address = call.accounts.authenticate, call.request.address
     if authorization[:7].lower() == b"bearer ":
         return await authenticate.bearer(authorization[7:].strip().decode("latin-1"), address)
