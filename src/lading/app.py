@@ -28,6 +28,7 @@ from lading.access.passwords import Policy
 from lading.access.principal import Kind as Who
 from lading.access.sealing import Seal, read_key
 from lading.access.service import Lifetimes
+from lading.access.sessions import SessionTimes
 from lading.api.application import Application
 from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
@@ -347,6 +348,7 @@ def account_settings(configuration: Configuration) -> Settings:
         certificates=tuple(map(_naming, section.certificates.rules)),
         certificate_header=section.certificates.header.lower(),
         certificate_authorities=tuple(map(Path, section.certificates.authorities)),
+        sessions=SessionTimes(_ms(section.session.idle), _ms(section.session.lifetime)),
     )
 
 

@@ -23,6 +23,7 @@ class Prefix(StrEnum):
     PERSONAL = "lading_pat_"
     ROBOT = "lading_rbt_"
     REFRESH = "lading_rft_"
+    SESSION = "lading_ses_"
 
 
 def make(prefix: Prefix) -> str:

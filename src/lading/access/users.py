@@ -13,6 +13,7 @@ from lading.errors import Conflict, Invalid
 from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.access import refresh_tokens, users
 from lading.stores.metadata.schema.control import project_grants, project_members
+from lading.stores.metadata.schema.logins import sessions
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 LOCAL = "local"
@@ -101,6 +102,7 @@ _DISABLED = Statement(
 _SEEN = Statement(update(users).where(users.c.id == bindparam("user")).values(seen_at=bindparam("now")))
 _DELETE = Statement(delete(users).where(users.c.id == bindparam("user")))
 _FORGET_LOGINS = Statement(delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user")))
+_FORGET_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user")))
 _LEAVE = Statement(
     delete(project_members).where(project_members.c.kind == "u", project_members.c.entity_id == bindparam("user"))
 )
@@ -208,7 +210,7 @@ class Users:
         """Set the hash of a password; logins made with the one before end, unless it is the same in another form."""
         await self._tx.execute(_PASSWORD, user=user.id, stored=stored, now=self._tx.now)
         if not keep_logins:
-            await self._end_logins(user.id)
+            await self.end_logins(user.id)
 
     async def set_admin(self, user: User, *, admin: bool) -> None:
         """Make a user a system administrator, or no longer; the last one stays."""
@@ -223,12 +225,12 @@ class Users:
             await self._keep_an_admin(user)
         await self._tx.execute(_DISABLED, user=user.id, flag=disabled, now=self._tx.now)
         if disabled:
-            await self._end_logins(user.id)
+            await self.end_logins(user.id)
 
     async def delete(self, user: User) -> None:
         """Delete a user, their memberships and secrets; the last administrator stays."""
         await self._keep_an_admin(user)
-        await self._end_logins(user.id)
+        await self.end_logins(user.id)
         await self._tx.execute(_LEAVE, user=user.id)
         await self._tx.execute(_LEAVE_PATHS, user=user.id)
         await self._tx.execute(_DELETE, user=user.id)
@@ -254,13 +256,15 @@ class Users:
         total, rows = await _LISTED.page(self._tx, page)
         return total, [user for row in rows if (user := record(row))]
 
+    async def end_logins(self, user: int) -> None:
+        """End a user's sessions, logins that go on, and tokens; personal tokens, which are none of these, stay."""
+        await self._tx.execute(_FORGET_LOGINS, user=user)
+        await self._tx.execute(_FORGET_SESSIONS, user=user)
+        await Revocations(self._tx).add(f"u{user}")
+
     async def _keep_an_admin(self, user: User) -> None:
         if user.admin and not user.disabled and await self._tx.value(_ADMINS) == 1:
             raise Conflict(f"{user.name} is the last administrator who can log in; make another one first")
-
-    async def _end_logins(self, user: int) -> None:
-        await self._tx.execute(_FORGET_LOGINS, user=user)
-        await Revocations(self._tx).add(f"u{user}")
 
 
 def record(row: Row | None) -> User | None:

@@ -18,6 +18,7 @@ from lading.api import certified, problems, search, token
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
 from lading.api.harbor import face as harbor
+from lading.api.harbor import sessions
 from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
@@ -108,6 +109,8 @@ class Application:
             return await token.answer(request, services.accounts, path)
         if services.accounts is not None and path.startswith(harbor.PREFIX + b"/"):
             return await harbor.answer(request, services, services.accounts, path)
+        if services.accounts is not None and path.startswith(sessions.PREFIX):
+            return await sessions.answer(request, services, services.accounts, path)
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])

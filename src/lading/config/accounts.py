@@ -96,6 +96,15 @@ class Certificates(Section):
     )
 
 
+class Session(Section):
+    idle: Annotated[Duration, lasting("1m", "720h")] = setting(
+        timedelta(hours=1), "How long a browser's login lasts without a request."
+    )
+    lifetime: Annotated[Duration, lasting("1m", "8760h")] = setting(
+        timedelta(hours=12), "How long it lasts whatever happens."
+    )
+
+
 class Accounts(Section):
     enabled: Flag = setting(True, "Keep accounts. Once they were on they stay on until this says false.")
     admin: Annotated[Text, AfterValidator(_label)] = setting("admin", "The name of the first administrator.")
@@ -136,5 +145,6 @@ class Accounts(Section):
     )
     password: Password = group(Password, "Which passwords local users may have.")
     lockout: Lockout = group(Lockout, "When failed logins lock.")
+    session: Session = group(Session, "How long browsers stay logged in.")
     audit: Audit = group(Audit, "What is kept of who did what.")
     certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")

@@ -27,6 +27,7 @@ from lading.access.revocations import Revocations
 from lading.access.rights import Rights
 from lading.access.sealing import Seal
 from lading.access.service import Lifetimes, TokenService
+from lading.access.sessions import Sessions, SessionTimes
 from lading.access.signing import Keyring, SigningKeys
 from lading.access.users import User, Users
 from lading.control.audit import Recorder, purge
@@ -75,6 +76,7 @@ class Settings:
     certificates: tuple[Naming, ...] = ()
     certificate_header: str = ""
     certificate_authorities: tuple[Path, ...] = ()
+    sessions: SessionTimes = field(default_factory=SessionTimes)
 
 
 class Named(Protocol):
@@ -159,6 +161,7 @@ async def tend(metadata: Metadata, seal: Seal, settings: Settings, task: Task) -
         keys = SigningKeys(tx, seal)
         await keys.rotate(settings.issuer, age=settings.key_lifetime, lifetime=2 * settings.lifetimes.token)
         await RefreshTokens(tx).forget()
+        await Sessions(tx, settings.sessions).forget()
         await Failures(tx, settings.lockout).forget()
         await Revocations(tx).forget(tx.now - 2 * settings.lifetimes.token - 86_400_000)
 

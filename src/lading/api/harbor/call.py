@@ -45,7 +45,7 @@ class Call:
     """See the module. ``project``, ``repository`` and ``sight`` are set once the permission has been asked for.
 
     ``project`` is the one that the path names, ``repository`` the stored name of the repository in it, ``sight`` what
-    may be seen of a list, ``rights`` what the caller could do when the request came.
+    may be seen of a list, ``rights`` what the caller could do when the request came, ``session`` what its session is told with any answer.
     """
 
     request: Request
@@ -58,6 +58,7 @@ class Call:
     sight: Sight = EVERYTHING
     admin: bool = False
     headers: Headers = field(default_factory=list)
+    session: Headers = field(default_factory=list)
 
     @property
     def known(self) -> bool:

@@ -1,7 +1,8 @@
 """The face of Harbor's API: from a request below ``/api`` to the operation it asks for, and who may.
 
-Callers say who they are by Basic credentials (users, robots, personal access tokens) or by a personal access token as
-Bearer, or by a client certificate. Tokens of the token service are for ``/v2/``: they carry what may be done to repositories, and no more.
+Callers say who they are by Basic credentials (users, robots, personal access tokens), by a personal access token as
+Bearer, by a client certificate, or, where they are browsers, by the cookie of a session. Tokens of the token service are
+for ``/v2/``: they carry what may be done to repositories, and no more.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from lading.access.authenticate import LoginRefused
 from lading.access.htpasswd import parse_basic
 from lading.access.principal import ANONYMOUS, Principal
 from lading.access.rights import Rights
-from lading.api import certified
-from lading.api.harbor import openapi, problems, systeminfo, trial
+from lading.api import certified, cookies
+from lading.api.harbor import openapi, problems, sessions, systeminfo, trial
 from lading.api.harbor.call import BASE, Call
 from lading.api.harbor.permission import refusal
 from lading.api.harbor.problems import NotYet
@@ -43,14 +44,16 @@ async def answer(request: Request, services: Services, accounts: Accounts, path:
     """Whatever is asked below ``/api``."""
     call = Call(request, services, accounts, {})
     try:
-        return await _answer(call, path)
+        response = await _answer(call, path)
     except LadingError as error:
-        return problems.answer(error)
+        response = problems.answer(error)
     except ConnectionError:
         raise
     except Exception:
         log.exception("request %s failed: %s %s", request.id, request.method, request.scope["path"])
-        return problems.failed(request.id)
+        response = problems.failed(request.id)
+    response.headers.extend(call.session)
+    return response
 
 
 async def _answer(call: Call, path: bytes) -> Response:
@@ -106,7 +109,8 @@ async def _admit(call: Call, route: Route) -> None:
 async def _who(call: Call) -> Principal:
     authorization = call.request.header(b"authorization")
     if authorization is None:
-        return await certified.caller(call.request, call.accounts) or ANONYMOUS
+        who, call.session = await sessions.who(call.request, call.services, call.accounts)
+        return who if call.session else await _certified(call)
     authenticate, address = call.accounts.authenticate, call.request.address
     if authorization[:7].lower() == b"bearer ":
         return await authenticate.bearer(authorization[7:].strip().decode("latin-1"), address)
@@ -114,3 +118,11 @@ async def _who(call: Call) -> Principal:
     if credentials is None:
         raise LoginRefused("the Authorization header is neither Basic authentication nor a personal access token")
     return await authenticate.login(credentials.user, credentials.password, address)
+
+
+async def _certified(call: Call) -> Principal:
+    """Whose client certificate the connection has; a browser shows it whoever makes it ask."""
+    who = await certified.caller(call.request, call.accounts)
+    if who is not None and call.request.method not in cookies.SAFE:
+        cookies.demand_own_page(call.request, call.services.manners.external)
+    return who or ANONYMOUS

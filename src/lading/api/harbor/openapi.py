@@ -71,13 +71,19 @@ def document(prefix: str = "") -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": f"{prefix}{BASE}"}],
-        "security": [{"basic": []}, {"token": []}],
+        "security": [{"basic": []}, {"token": []}, {"session": []}],
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
                 "token": {"type": "http", "scheme": "bearer", "description": "A personal access token."},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "sid",
+                    "description": "Set by POST /c/login; what changes something needs X-Harbor-CSRF-Token as well.",
+                },
             },
         },
     }
@@ -112,7 +118,7 @@ def _operation(route: Route, shapes: dict[int, dict[str, Any]]) -> dict[str, Any
         "responses": {str(route.status): success, **_failures(route)},
     }
     if route.permission in (OPEN, ANYBODY):
-        found["security"] = [{}, {"basic": []}, {"token": []}]
+        found["security"] = [{}, {"basic": []}, {"token": []}, {"session": []}]
     if route.body is not None:
         found["requestBody"] = {
             "required": True,

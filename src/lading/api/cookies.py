@@ -1,0 +1,61 @@
+"""Cookies, and whether a browser sends a request from a page of our own."""
+
+from __future__ import annotations
+
+import re
+
+from lading.api.request import Request
+from lading.errors import Denied
+
+_VALUE = re.compile(r"[A-Za-z0-9_.=+/-]*", re.ASCII)
+_MOST = 8192
+SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
+"""Methods that change nothing (RFC 9110 section 9.2.1)."""
+
+
+def read(request: Request, name: str) -> str:
+    """The value of the first cookie of that name, empty where there is none that could be ours."""
+    for own, value in request.scope["headers"]:
+        if own == b"cookie" and len(value) <= _MOST * 2:
+            for pair in value.decode("latin-1").split(";"):
+                key, _, given = pair.strip().partition("=")
+                if key == name:
+                    return given if _VALUE.fullmatch(given) and len(given) <= _MOST else ""
+    return ""
+
+
+def write(
+    name: str, value: str, *, secure: bool, path: str = "/", strict: bool = False, script: bool = False, age: int = -1
+) -> tuple[bytes, bytes]:
+    """A ``Set-Cookie`` header; ``age`` in seconds, 0 to forget it, -1 until the browser ends. ``script``: it may read it."""
+    parts = [f"{name}={value}", f"Path={path}", f"SameSite={'Strict' if strict else 'Lax'}"]
+    if not script:
+        parts.append("HttpOnly")
+    if secure:
+        parts.append("Secure")
+    if age >= 0:
+        parts.append(f"Max-Age={age}")
+    return b"set-cookie", "; ".join(parts).encode("latin-1")
+
+
+def secure(request: Request, external: str) -> bool:
+    """Whether the browser reaches us by https, so that cookies must not go another way."""
+    return (external or request.origin).startswith("https:")
+
+
+def demand_own_page(request: Request, external: str) -> None:
+    """Raise ``Denied`` where a browser says that a page from elsewhere made it ask."""
+    site = request.text(b"sec-fetch-site")
+    origin = request.header(b"origin")
+    if site and site not in ("same-origin", "none"):
+        raise Denied("a page of another site asked for this; do it on this registry's own pages")
+    if origin is not None and origin.decode("latin-1").lower() not in _own(request, external):
+        raise Denied("the Origin header names another site than this registry; do it on this registry's own pages")
+
+
+def _own(request: Request, external: str) -> set[str]:
+    found = {request.origin.lower()}
+    if external:
+        scheme, _, rest = external.lower().partition("://")
+        found.add(f"{scheme}://{rest.partition('/')[0]}")
+    return found
