@@ -24,6 +24,7 @@ from lading.access.clientcertificates import Naming, Part
 from lading.access.failures import Lockout
 from lading.access.guard import Guard, Open, guard
 from lading.access.htpasswd import Htpasswd
+from lading.access.oidc import OidcSettings
 from lading.access.passwords import Policy
 from lading.access.principal import Kind as Who
 from lading.access.sealing import Seal, read_key
@@ -37,6 +38,7 @@ from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners, Services
 from lading.config.accounts import Accounts as AccountsSection
 from lading.config.accounts import CertificateRule
+from lading.config.accounts import Oidc as OidcSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
 from lading.control.accounts import Accounts, Settings, are_on, tend
@@ -349,6 +351,34 @@ def account_settings(configuration: Configuration) -> Settings:
         certificate_header=section.certificates.header.lower(),
         certificate_authorities=tuple(map(Path, section.certificates.authorities)),
         sessions=SessionTimes(_ms(section.session.idle), _ms(section.session.lifetime)),
+        identity_networks=section.identitynetworks,
+        oidc=_oidc(section.oidc) if section.oidc is not None else None,
+    )
+
+
+def _oidc(section: OidcSection) -> OidcSettings:
+    secret = section.clientsecret.get_secret_value()
+    if section.clientsecretfile:
+        try:
+            secret = Path(section.clientsecretfile).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            problem = f"accounts.oidc.clientsecretfile: {section.clientsecretfile} cannot be read: {why}"
+            raise ConfigurationError(problem, [problem]) from None
+    return OidcSettings(
+        issuer=section.issuer,
+        client_id=section.clientid,
+        client_secret=secret,
+        name=section.name,
+        scopes=section.scopes,
+        groups_claim=section.groupsclaim,
+        admin_group=section.admingroup,
+        group_filter=section.groupfilter,
+        user_claim=section.userclaim,
+        auto_onboard=section.autoonboard,
+        recheck=_ms(section.recheck),
+        unchecked=_ms(section.unchecked),
+        ca=section.ca,
     )
 
 

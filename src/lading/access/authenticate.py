@@ -8,7 +8,7 @@ them say the same of an unknown name and of a wrong password, and take as long. 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -55,12 +55,15 @@ class Authenticate:
         checker: Checker,
         lockout: Lockout,
         witness: Witness,
+        *,
+        alive: Callable[[str, int], Awaitable[bool]],
     ) -> None:
         self._metadata = metadata
         self._providers = providers
         self._checker = checker
         self._lockout = lockout
         self._witness = witness
+        self._alive = alive
 
     async def login(self, name: str, password: bytes, address: str) -> Principal:
         """The principal; raises :class:`LoginRefused`, or ``TooMany`` where name or address is locked for a while."""
@@ -105,24 +108,24 @@ class Authenticate:
         return found
 
     async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
-        """Whose refresh token this is."""
+        """Whose refresh token this is; a source that can be asked must still know the user."""
 
-        async def read(tx: Transaction) -> tuple[Principal, Login] | None:
+        async def read(tx: Transaction) -> tuple[Principal, Login, str] | None:
             login = await RefreshTokens(tx).of_secret(secret)
             if login is None:
                 return None
             if login.robot is not None:
                 robot = await Robots(tx).find(login.robot)
                 good = robot is not None and not robot.disabled and not robot.expired(tx.now)
-                return (Principal(robot.login, Kind.ROBOT, robot.id), login) if robot and good else None
+                return (Principal(robot.login, Kind.ROBOT, robot.id), login, "") if robot and good else None
             user = await Users(tx).find(login.user or 0)
-            return (_principal(user), login) if user is not None and not user.disabled else None
+            return (_principal(user), login, user.source) if user is not None and not user.disabled else None
 
         found = await self._metadata.read(read)
-        if found is None:
+        if found is None or not await self._alive(found[2], found[0].id):
             self._witness.login("", address, result="failure")
             raise LoginRefused("this login has ended: log in again")
-        return found
+        return found[:2]
 
     def close(self) -> None:
         """Let go of threads."""

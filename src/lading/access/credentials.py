@@ -24,6 +24,7 @@ class Prefix(StrEnum):
     ROBOT = "lading_rbt_"
     REFRESH = "lading_rft_"
     SESSION = "lading_ses_"
+    CLI = "lading_cli_"
 
 
 def make(prefix: Prefix) -> str:

@@ -17,8 +17,8 @@ from lading.access.scopes import Scope
 from lading.api import certified, problems, search, token
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
+from lading.api.harbor import browsers
 from lading.api.harbor import face as harbor
-from lading.api.harbor import sessions
 from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
@@ -109,8 +109,8 @@ class Application:
             return await token.answer(request, services.accounts, path)
         if services.accounts is not None and path.startswith(harbor.PREFIX + b"/"):
             return await harbor.answer(request, services, services.accounts, path)
-        if services.accounts is not None and path.startswith(sessions.PREFIX):
-            return await sessions.answer(request, services, services.accounts, path)
+        if services.accounts is not None and path.startswith(browsers.PREFIX):
+            return await browsers.answer(request, services, services.accounts, path)
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])

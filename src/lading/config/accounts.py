@@ -33,6 +33,14 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return text
+
+
 def _label(text: str) -> str:
     if not text or len(text) > 128 or not text.isprintable() or '"' in text or "\\" in text:
         raise ValueError("must be 1 to 128 printable characters without quotes and backslashes")
@@ -96,6 +104,37 @@ class Certificates(Section):
     )
 
 
+class Oidc(Section):
+    name: Annotated[Text, AfterValidator(_label)] = setting("SSO", "What the provider is called on the page to log in.")
+    issuer: Annotated[Text, AfterValidator(_url)] = setting(
+        "", "The provider's issuer URL, below which its /.well-known/openid-configuration is. Required."
+    )
+    clientid: Text = setting("", "The client id it gave us. Required.")
+    clientsecret: Secret = setting(SecretStr(""), "The client secret it gave us; empty for a public client.")
+    clientsecretfile: Text = setting("", "A file that holds the client secret instead.")
+    scopes: tuple[Text, ...] = setting(
+        ("openid", "profile", "email", "offline_access"),
+        "What is asked of the provider; without offline_access it may not be possible to ask again later.",
+    )
+    groupsclaim: Text = setting("", "The claim that lists a user's groups; empty: groups are not taken over.")
+    admingroup: Text = setting("", "Members of this group administer the registry.")
+    groupfilter: Annotated[Text, AfterValidator(_pattern)] = setting(
+        "", "A regular expression; groups in whose names it finds nothing are passed over."
+    )
+    userclaim: Text = setting(
+        "", "The claim that has the user's name here; empty: preferred_username, or what is like it."
+    )
+    autoonboard: Flag = setting(False, "Make a user at the first login without asking for a name.")
+    recheck: Annotated[Duration, lasting("10s", "24h")] = setting(
+        timedelta(minutes=1), "After how long the provider is asked again whether a user is still there."
+    )
+    unchecked: Annotated[Duration, lasting("1m", "8760h")] = setting(
+        timedelta(hours=24),
+        "How long sessions and CLI secrets last after a login, where it gave no refresh token to ask with.",
+    )
+    ca: Text = setting("", "A PEM file with authorities to trust besides the system's.")
+
+
 class Session(Section):
     idle: Annotated[Duration, lasting("1m", "720h")] = setting(
         timedelta(hours=1), "How long a browser's login lasts without a request."
@@ -145,6 +184,10 @@ class Accounts(Section):
     )
     password: Password = group(Password, "Which passwords local users may have.")
     lockout: Lockout = group(Lockout, "When failed logins lock.")
+    identitynetworks: Annotated[tuple[Text, ...], AfterValidator(_networks)] = setting(
+        (), "Networks besides the public ones in which identity providers may be, as 10.0.0.0/8."
+    )
+    oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")
     session: Session = group(Session, "How long browsers stay logged in.")
     audit: Audit = group(Audit, "What is kept of who did what.")
     certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")

@@ -28,6 +28,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
             yield path, f"refused: {refused}"
     yield from _storage(configuration)
     yield from _auth(configuration)
+    yield from _oidc(configuration)
     yield from _http(configuration)
     yield from _certificates(configuration)
     yield from _notifications(configuration)
@@ -135,6 +136,19 @@ def _s3(configuration: Configuration, s3: S3) -> Iterator[Problem]:
             "is required with storage.s3: the key that seals stored secrets lies beside a volume of files otherwise; "
         )
         yield ("accounts", "keyfile"), message + "name a file that all replicas have, as /etc/lading/seal.key"
+
+
+def _oidc(configuration: Configuration) -> Iterator[Problem]:
+    oidc = configuration.accounts.oidc if configuration.accounts is not None else None
+    if oidc is None:
+        return
+    yield from _required(oidc, ("accounts", "oidc"), "issuer", "clientid")
+    if oidc.clientsecret.get_secret_value() and oidc.clientsecretfile:
+        yield ("accounts", "oidc"), "clientsecret and clientsecretfile are both set; keep one"
+    if "openid" not in oidc.scopes:
+        yield ("accounts", "oidc", "scopes"), "openid must be among them"
+    if oidc.admingroup and not oidc.groupsclaim:
+        yield ("accounts", "oidc", "admingroup"), "needs groupsclaim, which says where a user's groups are told"
 
 
 def _auth(configuration: Configuration) -> Iterator[Problem]:

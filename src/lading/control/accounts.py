@@ -16,12 +16,17 @@ from lading.access.authenticate import Authenticate
 from lading.access.clientcertificates import ClientCertificates, Naming, read_authorities
 from lading.access.failures import Failures, Lockout
 from lading.access.gate import Gate
+from lading.access.identities import SOURCE as OIDC
+from lading.access.identities import Identities
 from lading.access.members import DEFAULT
+from lading.access.oidc import Oidc, OidcSettings
+from lading.access.outbound import Outbound
 from lading.access.passwords import Checker, Policy, hashed
 from lading.access.principal import Kind, Principal
 from lading.access.providers.base import IdentityProvider
 from lading.access.providers.htpasswd import HtpasswdFile
 from lading.access.providers.local import Local
+from lading.access.providers.oidc import CliSecrets
 from lading.access.refresh import RefreshTokens
 from lading.access.revocations import Revocations
 from lading.access.rights import Rights
@@ -77,6 +82,8 @@ class Settings:
     certificate_header: str = ""
     certificate_authorities: tuple[Path, ...] = ()
     sessions: SessionTimes = field(default_factory=SessionTimes)
+    identity_networks: tuple[str, ...] = ()
+    oidc: OidcSettings | None = None
 
 
 class Named(Protocol):
@@ -162,6 +169,7 @@ async def tend(metadata: Metadata, seal: Seal, settings: Settings, task: Task) -
         await keys.rotate(settings.issuer, age=settings.key_lifetime, lifetime=2 * settings.lifetimes.token)
         await RefreshTokens(tx).forget()
         await Sessions(tx, settings.sessions).forget()
+        await Identities(tx, seal).depart()
         await Failures(tx, settings.lockout).forget()
         await Revocations(tx).forget(tx.now - 2 * settings.lifetimes.token - 86_400_000)
 
@@ -184,7 +192,11 @@ class Accounts:
         self.recorder = Recorder(metadata, pulls=settings.pulls)
         self.checker = Checker()
         self.keyring = Keyring(seal, settings.issuer, settings.service)
-        self.authenticate = Authenticate(metadata, self._providers(), self.checker, settings.lockout, self.recorder)
+        self.outbound = Outbound(settings.identity_networks, settings.oidc.ca if settings.oidc else "")
+        self.oidc = Oidc(metadata, seal, settings.oidc, self.outbound) if settings.oidc else None
+        self.authenticate = Authenticate(
+            metadata, self._providers(), self.checker, settings.lockout, self.recorder, alive=self.alive
+        )
         self.certificates: ClientCertificates | None = None
         if settings.certificates:
             authorities = read_authorities(settings.certificate_authorities)
@@ -232,6 +244,13 @@ class Accounts:
             lambda tx: Users(tx).add(name, password=stored, email=email, full_name=full_name)
         )
 
+    async def alive(self, source: str, user: int) -> bool:
+        """Whether the source of a user's identity still knows them, as far as it can be asked without a password."""
+        if source != OIDC or self.oidc is None:
+            return source != OIDC
+        found = await self._metadata.read(lambda tx: Users(tx).find(user))
+        return found is not None and await self.oidc.alive(found)
+
     async def may_create_projects(self, rights: Rights) -> bool:
         """Whether a caller may make projects: every user, or administrators and who was given it."""
         person = rights.who.kind is Kind.USER and not rights.who.limits
@@ -241,9 +260,13 @@ class Accounts:
         """Write what was noted, and let go of threads."""
         self.gate.close()
         await self.recorder.flush()
+        await self.outbound.close()
 
     def _providers(self) -> Sequence[IdentityProvider]:
         providers: list[IdentityProvider] = [Local(self._metadata, self.checker)]
+        if self.oidc is not None:
+            # before those that take long over a name they do not know
+            providers.insert(0, CliSecrets(self._metadata, self.oidc))
         if self.settings.htpasswd is not None:
             providers.append(HtpasswdFile(self._metadata, self.checker, AccountsFile(self.settings.htpasswd)))
         return providers

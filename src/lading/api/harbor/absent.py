@@ -70,8 +70,6 @@ POST /system/scanAll/stop
 systeminfo:
 GET /systeminfo/volumes
 GET /systeminfo/getcert
-OIDC:
-POST /system/oidc/ping
 purge of the audit log:
 GET /system/purgeaudit
 GET,PUT /system/purgeaudit/{purge_id}
@@ -102,8 +100,6 @@ GET,POST /scanners
 POST /scanners/ping
 GET,PUT,DELETE,PATCH /scanners/{registration_id}
 GET /scanners/{registration_id}/metadata
-user:
-PUT /users/{user_id}/cli_secret
 export of vulnerabilities:
 POST /export/cve
 GET /export/cve/execution/{execution_id}

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from lading.access.oidc import OidcSettings
 from lading.api.harbor.call import Call
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
@@ -57,7 +58,7 @@ async def update(call: Call) -> Response:
 async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
     changed, configured = await settings.read(tx), call.accounts.settings
     return {
-        "auth_mode": "db_auth",
+        "auth_mode": "oidc_auth" if configured.oidc is not None else "db_auth",
         "primary_auth_mode": False,
         "banner_message": changed.banner,
         "notification_enable": True,
@@ -71,6 +72,23 @@ async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
         "skip_audit_log_database": False,
         "storage_per_project": changed.project_bytes,
         "token_expiration": configured.lifetimes.token // 60_000,
+        "session_timeout": configured.sessions.idle // 60_000,
+        **(_oidc(configured.oidc) if configured.oidc is not None else {}),
+    }
+
+
+def _oidc(settings: OidcSettings) -> dict[str, str | int | bool]:
+    return {
+        "oidc_name": settings.name,
+        "oidc_endpoint": settings.issuer,
+        "oidc_client_id": settings.client_id,
+        "oidc_scope": ",".join(settings.scopes),
+        "oidc_groups_claim": settings.groups_claim,
+        "oidc_admin_group": settings.admin_group,
+        "oidc_group_filter": settings.group_filter,
+        "oidc_user_claim": settings.user_claim,
+        "oidc_auto_onboard": settings.auto_onboard,
+        "oidc_verify_cert": True,
     }
 
 

@@ -14,7 +14,7 @@ from lading.access.authenticate import LoginRefused
 from lading.access.htpasswd import parse_basic
 from lading.access.principal import ANONYMOUS, Principal
 from lading.access.rights import Rights
-from lading.api import certified, cookies
+from lading.api import certified
 from lading.api.harbor import openapi, problems, sessions, systeminfo, trial
 from lading.api.harbor.call import BASE, Call
 from lading.api.harbor.permission import refusal
@@ -110,7 +110,7 @@ async def _who(call: Call) -> Principal:
     authorization = call.request.header(b"authorization")
     if authorization is None:
         who, call.session = await sessions.who(call.request, call.services, call.accounts)
-        return who if call.session else await _certified(call)
+        return who if call.session else await certified.caller(call.request, call.accounts) or ANONYMOUS
     authenticate, address = call.accounts.authenticate, call.request.address
     if authorization[:7].lower() == b"bearer ":
         return await authenticate.bearer(authorization[7:].strip().decode("latin-1"), address)
@@ -118,11 +118,3 @@ async def _who(call: Call) -> Principal:
     if credentials is None:
         raise LoginRefused("the Authorization header is neither Basic authentication nor a personal access token")
     return await authenticate.login(credentials.user, credentials.password, address)
-
-
-async def _certified(call: Call) -> Principal:
-    """Whose client certificate the connection has; a browser shows it whoever makes it ask."""
-    who = await certified.caller(call.request, call.accounts)
-    if who is not None and call.request.method not in cookies.SAFE:
-        cookies.demand_own_page(call.request, call.services.manners.external)
-    return who or ANONYMOUS

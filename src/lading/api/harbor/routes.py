@@ -21,6 +21,7 @@ from lading.api.harbor import (
     labels,
     members,
     metadata,
+    oidc,
     permissions,
     projects,
     quotas,
@@ -127,6 +128,8 @@ ROUTES = (
     Route("DELETE", "/users/{user_id}", users.delete, system("user", "delete")),
     Route("PUT", "/users/{user_id}/sysadmin", users.set_admin, system("user", "update"), body=users.Administrator),
     Route("PUT", "/users/{user_id}/password", users.set_password, own("user", "update"), body=users.Password),
+    Route("PUT", "/users/{user_id}/cli_secret", users.set_cli_secret, own("user", "update"), body=users.CliSecret),
+    Route("POST", "/system/oidc/ping", oidc.ping, system("configuration", "update"), body=oidc.Ping),
     Route(
         "GET",
         "/usergroups",

@@ -6,7 +6,6 @@ changes something it must name the token that every answer to the session tells,
 
 from __future__ import annotations
 
-import logging
 from urllib.parse import parse_qsl
 
 from lading.access.authenticate import WRONG, LoginRefused
@@ -15,35 +14,14 @@ from lading.access.principal import ANONYMOUS, Kind, Principal
 from lading.access.robots import stored_name
 from lading.access.sessions import Sessions, csrf_fits, csrf_token, worth_noting
 from lading.api import cookies
-from lading.api.harbor import problems
 from lading.api.request import Headers, Request, Response
 from lading.api.services import Services
 from lading.control.accounts import Accounts
-from lading.errors import Denied, Invalid, LadingError, Missing, Unsupported
+from lading.errors import Denied, Invalid, Unsupported
 
-log = logging.getLogger(__name__)
-
-PREFIX = b"/c/"
 COOKIE, CSRF_COOKIE, CSRF_HEADER = "sid", "__csrf", "x-harbor-csrf-token"
 _MOST_FORM = 16 * 1024
 _NOT_KEPT = (b"cache-control", b"no-store")
-
-
-async def answer(request: Request, services: Services, accounts: Accounts, path: bytes) -> Response:
-    """Whatever is asked below ``/c/``."""
-    try:
-        if path == b"/c/login":
-            return await _login(request, services, accounts)
-        if path == b"/c/log_out":
-            return await _log_out(request, services, accounts)
-        raise Missing(f"there is nothing at {request.scope['path'][:200]}")
-    except LadingError as error:
-        return problems.answer(error)
-    except ConnectionError:
-        raise
-    except Exception:
-        log.exception("request %s failed: %s %s", request.id, request.method, request.scope["path"])
-        return problems.failed(request.id)
 
 
 async def who(request: Request, services: Services, accounts: Accounts) -> tuple[Principal, Headers]:
@@ -53,7 +31,7 @@ async def who(request: Request, services: Services, accounts: Accounts) -> tuple
         return ANONYMOUS, []
     times = accounts.settings.sessions
     session = await services.metadata.read(lambda tx: Sessions(tx, times).of_secret(secret))
-    if session is None:
+    if session is None or not await accounts.alive(session.source, session.who.id):
         return ANONYMOUS, []
     if request.method not in cookies.SAFE:
         cookies.demand_own_page(request, services.manners.external)
@@ -82,8 +60,8 @@ def _token(request: Request, services: Services, secret: str) -> Headers:
     return [(CSRF_HEADER.encode(), token.encode()), kept]
 
 
-async def _login(request: Request, services: Services, accounts: Accounts) -> Response:
-    request.route = "/c/login"
+async def login(request: Request, services: Services, accounts: Accounts) -> Response:
+    """Begin a session."""
     if request.method != "POST":
         raise Unsupported(f"{request.method} is not allowed here; POST is")
     cookies.demand_own_page(request, services.manners.external)
@@ -98,8 +76,8 @@ async def _login(request: Request, services: Services, accounts: Accounts) -> Re
     return Response(200, await begin(request, services, accounts, who))
 
 
-async def _log_out(request: Request, services: Services, accounts: Accounts) -> Response:
-    request.route = "/c/log_out"
+async def log_out(request: Request, services: Services, accounts: Accounts) -> Response:
+    """End it."""
     if request.method not in ("GET", "POST"):
         raise Unsupported(f"{request.method} is not allowed here; GET is")
     cookies.demand_own_page(request, services.manners.external)

@@ -19,6 +19,7 @@ class Information(Model):
     primary_auth_mode: bool
     self_registration: bool
     banner_message: str
+    oidc_provider_name: str | None = None
     harbor_version: str | None = None
     external_url: str | None = None
     registry_url: str | None = None
@@ -45,11 +46,13 @@ async def get(call: Call) -> Response:
     """What clients look at before they do anything."""
     manners = call.services.manners
     settings = await call.services.metadata.read(read)
+    oidc = call.accounts.settings.oidc
     told = Information(
-        auth_mode="db_auth",
+        auth_mode="oidc_auth" if oidc is not None else "db_auth",
         primary_auth_mode=False,
         self_registration=call.accounts.settings.self_registration,
         banner_message=settings.banner,
+        oidc_provider_name=oidc.name if oidc is not None else None,
     )
     if call.known:
         origin = manners.external or call.request.origin

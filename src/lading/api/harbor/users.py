@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lading.access.failures import Failures
+from lading.access.identities import SOURCE as OIDC
 from lading.access.permissions import PROJECT, SYSTEM
 from lading.access.principal import Kind
 from lading.access.users import User, Users
@@ -16,6 +17,15 @@ from lading.control.projects import Project, Projects
 from lading.errors import Denied, Invalid, Missing
 from lading.stores.metadata.paging import Match
 from lading.stores.metadata.transaction import Transaction
+
+
+class OidcMeta(Model):
+    """What comes from an OIDC provider; ``secret`` (the CLI secret) is told to oneself alone."""
+
+    id: int
+    user_id: int
+    subiss: str
+    secret: str | None = None
 
 
 class UserAnswer(Model):
@@ -30,6 +40,7 @@ class UserAnswer(Model):
     admin_role_in_auth: bool
     creation_time: str
     update_time: str
+    oidc_user_meta: OidcMeta | None = None
 
 
 class UserFound(Model):
@@ -62,6 +73,12 @@ class Password(Model):
 
     new_password: Text
     old_password: Text = ""
+
+
+class CliSecret(Model):
+    """A new CLI secret; empty: one is made."""
+
+    secret: Text = ""
 
 
 class Administrator(Model):
@@ -117,7 +134,17 @@ async def current(call: Call) -> Response:
     """Whoever calls; robots are no users."""
     if call.who.kind is not Kind.USER:
         raise Precondition(f"{call.who.name} is a robot, and only users are to be seen here")
-    return call.json(_answer(await call.services.metadata.read(lambda tx: _find(tx, call.who.id))))
+    oidc = call.accounts.oidc
+
+    async def read(tx: Transaction) -> UserAnswer:
+        user = await _find(tx, call.who.id)
+        told = _answer(user)
+        identity = await oidc.identities(tx).of(user.id) if oidc is not None else None
+        if told.oidc_user_meta is not None and identity is not None and not call.who.limits:
+            told.oidc_user_meta.secret = identity.secret
+        return told
+
+    return call.json(await call.services.metadata.read(read))
 
 
 async def current_permissions(call: Call) -> Response:
@@ -213,6 +240,22 @@ async def set_password(call: Call) -> Response:
     return call.done()
 
 
+async def set_cli_secret(call: Call) -> Response:
+    """Give a user of an OIDC provider another secret to log in with where there is no browser."""
+    given = await call.body(CliSecret)
+    oidc = call.accounts.oidc
+
+    async def change(tx: Transaction) -> None:
+        user = await _find(tx, call.number("user_id"))
+        if oidc is None or user.source != OIDC or await oidc.identities(tx).of(user.id) is None:
+            raise Precondition(f"{user.name} logs in by {user.source}, and has no CLI secret")
+        await oidc.identities(tx).set_secret(user.id, given.secret)
+        await call.note(tx, "update", "user", user.name, detail="CLI secret")
+
+    await call.services.metadata.write(change)
+    return call.done()
+
+
 async def _find(tx: Transaction, user: int) -> User:
     found = await Users(tx).find(user)
     if found is None:
@@ -227,6 +270,7 @@ def _placed(resource: str, scope: str) -> str:
 
 
 def _answer(user: User) -> UserAnswer:
+    meta = OidcMeta(id=user.id, user_id=user.id, subiss=user.subject) if user.source == OIDC else None
     return UserAnswer(
         user_id=user.id,
         username=user.name,
@@ -237,4 +281,5 @@ def _answer(user: User) -> UserAnswer:
         admin_role_in_auth=False,
         creation_time=moment(user.created_at),
         update_time=moment(user.updated_at),
+        oidc_user_meta=meta,
     )

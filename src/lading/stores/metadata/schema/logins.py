@@ -1,15 +1,16 @@
-"""Logins that go on elsewhere than in a client's memory: browsers' sessions.
+"""Logins that go on elsewhere than in a client's memory: browsers' sessions, and what an OIDC provider knows.
 
 ::
 
     users ──< sessions
+      └── oidc_identities       oidc_arrivals (who has logged in there and has no user yet)
 
-What a browser holds is stored as its SHA-256.
+What a browser holds is stored as its SHA-256; what must be shown or sent again is sealed.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, Table
 
 from lading.stores.metadata.schema.base import Id, tables, word
 
@@ -26,3 +27,27 @@ sessions = Table(
     sqlite_autoincrement=True,
 )
 """``created_at`` is when somebody logged in, from which the longest time counts; ``used_at`` when they were last seen."""
+
+oidc_identities = Table(
+    "oidc_identities",
+    tables,
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("refresh", LargeBinary),
+    Column("by_group", Boolean, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger, nullable=False),
+)
+"""``secret`` is the CLI secret and ``refresh`` the provider's refresh token, both sealed; ``by_group``: an administrator
+because of a group; ``ended``: the provider knows the user no more; ``checked_at`` is when it was asked last, and
+``verified_at`` when it last said that the user is there."""
+
+oidc_arrivals = Table(
+    "oidc_arrivals",
+    tables,
+    Column("digest", word(64), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("oidc_arrivals_by_time", "expires_at"),
+)
