@@ -30,6 +30,7 @@ from lading.access.principal import Kind as Who
 from lading.access.sealing import Seal, read_key
 from lading.access.service import Lifetimes
 from lading.access.sessions import SessionTimes
+from lading.access.trusts import Configured
 from lading.api.application import Application
 from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
@@ -353,6 +354,18 @@ def account_settings(configuration: Configuration) -> Settings:
         sessions=SessionTimes(_ms(section.session.idle), _ms(section.session.lifetime)),
         identity_networks=section.identitynetworks,
         oidc=_oidc(section.oidc) if section.oidc is not None else None,
+        trusts=tuple(
+            Configured(
+                name=one.name,
+                project=one.project,
+                grants=one.grants,
+                issuer=one.issuer,
+                audience=one.audience,
+                claims=one.claims,
+                max_age=_ms(one.maxage) // 1000,
+            )
+            for one in section.trust
+        ),
     )
 
 

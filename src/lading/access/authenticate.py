@@ -17,12 +17,14 @@ from lading.access import credentials
 from lading.access.clientcertificates import Named
 from lading.access.credentials import Prefix
 from lading.access.failures import Failures, Lockout
+from lading.access.issuers import TokenRefused
 from lading.access.passwords import Checker
 from lading.access.personal import PersonalTokens, worth_noting
 from lading.access.principal import Kind, Principal
 from lading.access.providers.base import IdentityProvider
 from lading.access.refresh import Login, RefreshTokens
 from lading.access.robots import PREFIX, Robots, stored_name
+from lading.access.trusts import LOGIN, Workloads, looks_like_one
 from lading.access.users import User, Users
 from lading.errors import Denied, TooMany
 from lading.stores.metadata.transaction import Metadata, Transaction
@@ -41,7 +43,7 @@ class LoginRefused(Denied):
 class Witness(Protocol):
     """Hears of logins."""
 
-    def login(self, name: str, address: str, *, result: str) -> None:
+    def login(self, name: str, address: str, *, result: str, detail: str = "") -> None:
         """Somebody logged in (``result`` success), failed to (failure), or was locked out by this failure (locked)."""
 
 
@@ -57,6 +59,7 @@ class Authenticate:
         witness: Witness,
         *,
         alive: Callable[[str, int], Awaitable[bool]],
+        workloads: Workloads,
     ) -> None:
         self._metadata = metadata
         self._providers = providers
@@ -64,11 +67,14 @@ class Authenticate:
         self._lockout = lockout
         self._witness = witness
         self._alive = alive
+        self._workloads = workloads
 
     async def login(self, name: str, password: bytes, address: str) -> Principal:
         """The principal; raises :class:`LoginRefused`, or ``TooMany`` where name or address is locked for a while."""
         robot = stored_name(name)
         text = password.decode("utf-8", "replace")
+        if looks_like_one(text) and (robot is not None or name == LOGIN):
+            return await self.workload(name, text, address)
         if robot is not None:
             return await self._robot(robot, text, address)
         if text.startswith(Prefix.PERSONAL):
@@ -106,6 +112,21 @@ class Authenticate:
             self._witness.login(login, address, result="failure")
             raise LoginRefused("the client certificate stands for nobody who may log in now")
         return found
+
+    async def workload(self, name: str, token: str, address: str) -> Principal:
+        """The robot that the token of a CI system's job stands for."""
+        try:
+            shown = await self._workloads.show(name, token)
+        except TokenRefused as refused:
+            self._witness.login(name, address, result="failure", detail=refused.message)
+            raise LoginRefused(refused.message) from None
+        robot = shown.robot
+        if shown.first:
+            detail = f"rule of trust {shown.rule.id}: {shown.subject} of {shown.rule.issuer}"
+            self._witness.login(robot.login, address, result="success", detail=detail)
+        if worth_noting(robot.used_at, self._metadata.now()):
+            await self._metadata.write(lambda tx: Robots(tx).used(robot.id), durable=False)
+        return Principal(robot.login, Kind.ROBOT, robot.id)
 
     async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
         """Whose refresh token this is; a source that can be asked must still know the user."""

@@ -6,7 +6,7 @@ chunked and with ``scope`` repeated, docker with the scopes in one field. Both n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
@@ -18,6 +18,7 @@ from lading.access.principal import ANONYMOUS, Principal
 from lading.access.refresh import Login
 from lading.access.scopes import MAX_SCOPES, Scope, parse_all, render
 from lading.access.service import Issued
+from lading.access.trusts import LOGIN
 from lading.api import certified
 from lading.api.problems import body
 from lading.api.request import Headers, Request, Response
@@ -26,6 +27,8 @@ from lading.errors import Invalid
 
 KEYS_PATH, CERTIFICATES_PATH = "/service/jwks.json", "/service/certificates.pem"
 PATHS = {path.encode() for path in (TOKEN_PATH, KEYS_PATH, CERTIFICATES_PATH)}
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - what begins the names of kinds of tokens
 _MOST_FORM = 64 * 1024
 _MOST_FIELDS = 200
 _JSON = (b"content-type", b"application/json")
@@ -75,18 +78,21 @@ async def _post(request: Request, accounts: Accounts) -> Response:
     elif form.get("grant_type") == "password":
         password = form.get("password", "").encode()
         who = await accounts.authenticate.login(form.get("username", ""), password, request.address)
+    elif form.get("grant_type") == EXCHANGE:
+        who = await _exchanged(request, accounts, form)
     else:
-        raise Invalid("grant_type must be password or refresh_token")
+        raise Invalid(f"grant_type must be password, refresh_token or {EXCHANGE}")
     request.principal = who
-    offline = login is None and form.get("access_type") == "offline"
+    exchanged = form.get("grant_type") == EXCHANGE
+    offline = login is None and not exchanged and form.get("access_type") == "offline"
     issued = await accounts.tokens.issue(
         who, wanted, client=form.get("client_id", ""), offline=offline, service=service
     )
     if login is not None:
         await accounts.tokens.renew(login)
-    else:
+    elif not exchanged:
         _witness(request, accounts, who, wanted)
-    return _issued(issued, refresh=form.get("refresh_token", "") if login else "")
+    return _issued(issued, exchanged=exchanged, refresh=form.get("refresh_token", "") if login else "")
 
 
 async def _caller(request: Request, accounts: Accounts) -> Principal:
@@ -100,6 +106,16 @@ async def _caller(request: Request, accounts: Accounts) -> Principal:
     if credentials is None:
         raise LoginRefused("the Authorization header is not valid Basic authentication")
     return await accounts.authenticate.login(credentials.user, credentials.password, request.address)
+
+
+async def _exchanged(request: Request, accounts: Accounts, form: Mapping[str, str]) -> Principal:
+    """The robot of a CI job's token (RFC 8693 section 2.1); ``username`` may name the robot."""
+    if form.get("subject_token_type") not in (f"{_TOKEN_TYPE}jwt", f"{_TOKEN_TYPE}id_token"):
+        raise Invalid(f"subject_token_type must be {_TOKEN_TYPE}jwt or {_TOKEN_TYPE}id_token")
+    if form.get("requested_token_type", f"{_TOKEN_TYPE}access_token") != f"{_TOKEN_TYPE}access_token":
+        raise Invalid(f"requested_token_type can be {_TOKEN_TYPE}access_token alone")
+    name = form.get("username", "") or LOGIN
+    return await accounts.authenticate.workload(name, form.get("subject_token", ""), request.address)
 
 
 def _witness(request: Request, accounts: Accounts, who: Principal, wanted: Sequence[Scope]) -> None:
@@ -133,7 +149,7 @@ def _form(raw: bytes) -> list[tuple[str, str]]:
         raise Invalid(f"the form cannot be read: {error}") from None
 
 
-def _issued(issued: Issued, refresh: str = "") -> Response:
+def _issued(issued: Issued, refresh: str = "", *, exchanged: bool = False) -> Response:
     moment = datetime.fromtimestamp(issued.issued_at // 1000, UTC)
     answer = {
         "token": issued.token,
@@ -142,6 +158,8 @@ def _issued(issued: Issued, refresh: str = "") -> Response:
         "issued_at": f"{moment:%Y-%m-%dT%H:%M:%S}Z",
         "scope": render(issued.access),
     }
+    if exchanged:
+        answer |= {"issued_token_type": f"{_TOKEN_TYPE}access_token", "token_type": "Bearer"}
     if refresh or issued.refresh_token:
         answer["refresh_token"] = refresh or issued.refresh_token
     return Response(200, [_JSON, _NOT_KEPT], msgspec.json.encode(answer))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from lading.config.fields import (
     Duration,
@@ -19,6 +20,7 @@ from lading.config.fields import (
     between,
     group,
     lasting,
+    natural,
     one_of,
     setting,
 )
@@ -31,6 +33,13 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(f"{text[:60]!r} is no address and no network, as 10.0.0.0/8") from None
     return texts
+
+
+def _lists(given: Any) -> Any:
+    given = natural(given)
+    if not isinstance(given, Mapping):
+        return given
+    return {name: value if isinstance(value, list) else [value] for name, value in given.items()}
 
 
 def _pattern(text: str) -> str:
@@ -135,6 +144,26 @@ class Oidc(Section):
     ca: Text = setting("", "A PEM file with authorities to trust besides the system's.")
 
 
+class Trust(Section):
+    name: Annotated[Text, AfterValidator(_label)] = setting("", "The name of the robot that is made for it. Required.")
+    project: Text = setting("", "The project it is in; * for every project. Required.")
+    allow: tuple[Text, ...] = setting(("repository:pull,push",), "What it may, as for lading admin robot create.")
+    issuer: Annotated[Text, AfterValidator(_url)] = setting("", "Whose tokens are taken: the issuer's URL. Required.")
+    audience: Text = setting("", "For which audience they must be, exactly and alone. Required.")
+    claims: Annotated[Mapping[str, tuple[Text, ...]], BeforeValidator(_lists)] = setting(
+        {}, "Claims they must have, each with a pattern or a list of them: * is text without a slash, ** any. Required."
+    )
+    maxage: Annotated[Duration, lasting("1m", "24h")] = setting(
+        timedelta(hours=1), "How long ago they may have been issued."
+    )
+
+    @property
+    def grants(self) -> tuple[tuple[str, str], ...]:
+        """Resources and actions of ``allow``."""
+        pairs = (text.partition(":") for text in self.allow)
+        return tuple((resource, action) for resource, _, actions in pairs for action in actions.split(","))
+
+
 class Session(Section):
     idle: Annotated[Duration, lasting("1m", "720h")] = setting(
         timedelta(hours=1), "How long a browser's login lasts without a request."
@@ -188,6 +217,7 @@ class Accounts(Section):
         (), "Networks besides the public ones in which identity providers may be, as 10.0.0.0/8."
     )
     oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")
+    trust: tuple[Trust, ...] = setting((), "Jobs of CI systems that may log in with the token they have there.")
     session: Session = group(Session, "How long browsers stay logged in.")
     audit: Audit = group(Audit, "What is kept of who did what.")
     certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")

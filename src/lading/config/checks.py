@@ -29,6 +29,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
     yield from _storage(configuration)
     yield from _auth(configuration)
     yield from _oidc(configuration)
+    yield from _trust(configuration)
     yield from _http(configuration)
     yield from _certificates(configuration)
     yield from _notifications(configuration)
@@ -149,6 +150,17 @@ def _oidc(configuration: Configuration) -> Iterator[Problem]:
         yield ("accounts", "oidc", "scopes"), "openid must be among them"
     if oidc.admingroup and not oidc.groupsclaim:
         yield ("accounts", "oidc", "admingroup"), "needs groupsclaim, which says where a user's groups are told"
+
+
+def _trust(configuration: Configuration) -> Iterator[Problem]:
+    rules = configuration.accounts.trust if configuration.accounts is not None else ()
+    for number, rule in enumerate(rules):
+        yield from _required(rule, ("accounts", "trust", str(number)), "name", "project", "issuer", "audience")
+        if not rule.claims:
+            yield ("accounts", "trust", str(number), "claims"), "is required: it says whose jobs these are"
+    places = [(rule.project, rule.name) for rule in rules]
+    if len(set(places)) < len(places):
+        yield ("accounts", "trust"), "two rules have the same name in one project"
 
 
 def _auth(configuration: Configuration) -> Iterator[Problem]:

@@ -34,11 +34,12 @@ from lading.access.sealing import Seal
 from lading.access.service import Lifetimes, TokenService
 from lading.access.sessions import Sessions, SessionTimes
 from lading.access.signing import Keyring, SigningKeys
+from lading.access.trusts import Configured, Trusts, Workloads
 from lading.access.users import User, Users
 from lading.control.audit import Recorder, purge
 from lading.control.projects import Belonging, Projects
 from lading.control.quotas import QuotaRules, Quotas
-from lading.errors import ConfigurationError, Denied, Invalid
+from lading.errors import ConfigurationError, Conflict, Denied, Invalid
 from lading.jobs.kinds import Task
 from lading.jobs.outbox import Outbox
 from lading.registry.sight import Sight
@@ -84,6 +85,7 @@ class Settings:
     sessions: SessionTimes = field(default_factory=SessionTimes)
     identity_networks: tuple[str, ...] = ()
     oidc: OidcSettings | None = None
+    trusts: tuple[Configured, ...] = ()
 
 
 class Named(Protocol):
@@ -142,7 +144,22 @@ async def set_up(metadata: Metadata, seal: Seal, settings: Settings) -> list[str
     if adopted:
         names = ", ".join(adopted[:10]) + (f" and {len(adopted) - 10} more" if len(adopted) > 10 else "")
         told.append(f"private projects were made for repositories that were here before: {names}")
-    return told
+    return told + await _settle(metadata, settings)
+
+
+async def _settle(metadata: Metadata, settings: Settings) -> list[str]:
+    """Bring the robots of ``accounts.trust`` to what the configuration says of them."""
+
+    async def settle(tx: Transaction) -> list[str]:
+        named = {one.project for one in settings.trusts}
+        found = [await Projects(tx).named(name) for name in sorted(named)]
+        return await Trusts(tx).settle(settings.trusts, {one.name: one.id for one in found if one is not None})
+
+    try:
+        return await metadata.write(settle)
+    except (Conflict, Invalid) as error:
+        problem = f"accounts.trust: {error.message}"
+        raise ConfigurationError(problem, [problem]) from None
 
 
 async def _admin(tx: Transaction, name: str, stored: str) -> User:
@@ -195,7 +212,13 @@ class Accounts:
         self.outbound = Outbound(settings.identity_networks, settings.oidc.ca if settings.oidc else "")
         self.oidc = Oidc(metadata, seal, settings.oidc, self.outbound) if settings.oidc else None
         self.authenticate = Authenticate(
-            metadata, self._providers(), self.checker, settings.lockout, self.recorder, alive=self.alive
+            metadata,
+            self._providers(),
+            self.checker,
+            settings.lockout,
+            self.recorder,
+            alive=self.alive,
+            workloads=Workloads(metadata, self.outbound),
         )
         self.certificates: ClientCertificates | None = None
         if settings.certificates:

@@ -229,9 +229,9 @@ class Recorder:
             return
         await tx.execute(_INSERT, **row, happened_at=moment)
 
-    def login(self, name: str, address: str, *, result: str) -> None:
+    def login(self, name: str, address: str, *, result: str, detail: str = "") -> None:
         """Somebody logged in, or could not."""
-        self._soon(_entry("login", "user", name[:512], name[:512], address, "", result=result), 1.0)
+        self._soon(_entry("login", "user", name[:512], name[:512], address, "", result=result, detail=detail), 1.0)
 
     def refused(self, event: QuotaExceeded) -> None:
         """A push was refused."""

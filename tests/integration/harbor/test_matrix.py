@@ -68,6 +68,7 @@ class World:
             ("group_id", "999999"),
             ("mid", "999999"),
             ("gc_id", "999999"),
+            ("trust_id", "999999"),
             ("id", "999999"),
         ):
             found = found.replace("{" + name + "}", value)

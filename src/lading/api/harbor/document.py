@@ -30,13 +30,14 @@ _ROW = re.compile(r"[|\n]")
 def lines() -> Iterator[str]:
     """The page, line by line."""
     missing = list(absent.operations())
-    partly = sum(bool(route.partly) for route in ROUTES)
-    whole = len(ROUTES) - partly
-    yield _HEAD.format(all=len(ROUTES) + len(missing), whole=whole, partly=partly, no=len(missing)).rstrip()
+    harbors = [route for route in ROUTES if not route.extra]
+    partly = sum(bool(route.partly) for route in harbors)
+    whole = len(harbors) - partly
+    yield _HEAD.format(all=len(harbors) + len(missing), whole=whole, partly=partly, no=len(missing)).rstrip()
     for subject, routes in _by_subject(ROUTES):
         yield from ("", f"## {subject}", "", "| operation | here | needs |", "|---|---|---|")
         for route in routes:
-            here = f"partly: {route.partly}" if route.partly else "yes"
+            here = f"partly: {route.partly}" if route.partly else "an addition to Harbor's" if route.extra else "yes"
             yield f"| `{route.method} {route.path}` | {_cell(here)} | {_cell(route.permission.text)} |"
     yield from ("", "## Not here", "", "| operation | of Harbor's |", "|---|---|")
     for method, path, subject in missing:

@@ -38,7 +38,7 @@ _WORDS = {
     "from": "project/repository:tag, or project/repository@digest.",
     "scope": "g or p for labels; /system or /project/1 for permissions.",
 }
-_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "gc_id", "id"])
+_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "gc_id", "id", "trust_id"])
 
 
 async def get(call: Call) -> Response:
@@ -113,7 +113,8 @@ def _operation(route: Route, shapes: dict[int, dict[str, Any]]) -> dict[str, Any
         "tags": [route.handler.__module__.rpartition(".")[2]],
         "summary": told,
         "description": f"Needs: {route.permission.text}."
-        + (f" Differs from Harbor: {route.partly}." if route.partly else ""),
+        + (f" Differs from Harbor: {route.partly}." if route.partly else "")
+        + (" An addition to Harbor's API." if route.extra else ""),
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": {str(route.status): success, **_failures(route)},
     }

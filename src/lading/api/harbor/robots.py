@@ -115,7 +115,7 @@ async def create(call: Call) -> Response:
         rights = await call.rights(tx)
         project = await Projects(tx).named(given.permissions[0].namespace) if given.level == "project" else None
         await _demand(call, rights, "create", project, system=given.level == "system")
-        await _may_give(tx, rights, grants)
+        await may_give(tx, rights, grants)
         duration = given.duration or (await settings(tx)).robot_days
         made, secret = await Robots(tx).add(
             given.name,
@@ -145,7 +145,7 @@ async def get(call: Call) -> Response:
     """One robot."""
 
     async def read(tx: Transaction) -> RobotAnswer:
-        robot, _, _ = await _found(call, tx, "read")
+        robot, _, _ = await robot_of(call, tx, "read")
         return _answer(robot, await Robots(tx).grants(robot.id))
 
     return call.json(await call.services.metadata.read(read))
@@ -157,12 +157,12 @@ async def update(call: Call) -> Response:
     grants = _grants(given)
 
     async def change(tx: Transaction) -> None:
-        robot, project, rights = await _found(call, tx, "update")
+        robot, project, rights = await robot_of(call, tx, "update")
         level = "project" if project else "system"
         if given.level != level or given.name not in (robot.login, robot.name, robot.name.rpartition("+")[2]):
             raise Invalid("the name and the level of a robot stay as they are; make another one")
-        await _may_give(tx, rights, await Robots(tx).grants(robot.id))
-        await _may_give(tx, rights, grants)
+        await may_give(tx, rights, await Robots(tx).grants(robot.id))
+        await may_give(tx, rights, grants)
         await _change(tx, robot, given, grants, robot.duration if given.duration is None else given.duration)
         await call.note(tx, "update", "robot", robot.login, project=project.name if project else "")
 
@@ -178,8 +178,8 @@ async def refresh(call: Call) -> Response:
     stored = await call.accounts.checker.hashed(given.secret) if given.secret else ""
 
     async def change(tx: Transaction) -> str:
-        robot, project, rights = await _found(call, tx, "update")
-        await _may_give(tx, rights, await Robots(tx).grants(robot.id))
+        robot, project, rights = await robot_of(call, tx, "update")
+        await may_give(tx, rights, await Robots(tx).grants(robot.id))
         secret = await Robots(tx).rotate(robot, stored)
         await call.note(tx, "update", "robot", robot.login, project=project.name if project else "", detail="secret")
         return secret
@@ -191,7 +191,7 @@ async def delete(call: Call) -> Response:
     """Delete a robot."""
 
     async def remove(tx: Transaction) -> None:
-        robot, project, _ = await _found(call, tx, "delete")
+        robot, project, _ = await robot_of(call, tx, "delete")
         await Robots(tx).delete(robot)
         await call.note(tx, "delete", "robot", robot.login, project=project.name if project else "")
 
@@ -210,7 +210,7 @@ async def _demand(call: Call, rights: Rights, action: str, project: Project | No
         raise refusal(call)
 
 
-async def _found(call: Call, tx: Transaction, action: str) -> tuple[Robot, Project | None, Rights]:
+async def robot_of(call: Call, tx: Transaction, action: str) -> tuple[Robot, Project | None, Rights]:
     """The robot that the path names, and its project; what the caller may not see is as if it were not there."""
     rights = await call.rights(tx)
     robot = await Robots(tx).find(call.number("robot_id"))
@@ -221,7 +221,8 @@ async def _found(call: Call, tx: Transaction, action: str) -> tuple[Robot, Proje
     return robot, project, rights
 
 
-async def _may_give(tx: Transaction, rights: Rights, grants: Iterable[RobotGrant]) -> None:
+async def may_give(tx: Transaction, rights: Rights, grants: Iterable[RobotGrant]) -> None:
+    """Raise ``Denied`` where a caller may less than a robot with these permissions."""
     for one in sorted({grant.namespace for grant in grants} - {SYSTEM, EVERY_PROJECT}):
         if await Projects(tx).named(one) is None:
             raise Missing(f"there is no project {one[:200]}") if rights.admin else _too_much()

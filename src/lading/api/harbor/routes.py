@@ -30,6 +30,7 @@ from lading.api.harbor import (
     search,
     statistics,
     systeminfo,
+    trusts,
     usergroups,
     users,
 )
@@ -61,7 +62,7 @@ class Route:
 
     ``answer`` and ``body`` are the models of what is sent and taken, None for nothing; ``status`` is that of success;
     ``query`` are the arguments it knows; ``partly`` says what of Harbor's is left out; ``text``: the
-    answer is text.
+    answer is text; ``extra``: an addition to Harbor's.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Route:
     query: tuple[str, ...] = ()
     partly: str = ""
     text: bool = False
+    extra: bool = False
 
 
 _P = "/projects/{project_name_or_id}"
@@ -305,6 +307,18 @@ ROUTES = (
     Route("PUT", "/robots/{robot_id}", robots.update, INSIDE, body=robots.RobotGiven),
     Route("PATCH", "/robots/{robot_id}", robots.refresh, INSIDE, robots.Secret, body=robots.Secret),
     Route("DELETE", "/robots/{robot_id}", robots.delete, INSIDE),
+    Route("GET", "/robots/{robot_id}/trusts", trusts.index, INSIDE, list[trusts.TrustAnswer], extra=True),
+    Route(
+        "POST",
+        "/robots/{robot_id}/trusts",
+        trusts.create,
+        INSIDE,
+        trusts.TrustAnswer,
+        body=trusts.TrustGiven,
+        status=201,
+        extra=True,
+    ),
+    Route("DELETE", "/robots/{robot_id}/trusts/{trust_id}", trusts.delete, INSIDE, extra=True),
     Route(
         "GET",
         "/quotas",

@@ -14,6 +14,7 @@ NOUNS = {
     "role": "lading.cli.admin.roles:role",
     "robot": "lading.cli.admin.robots:robot",
     "token": "lading.cli.admin.tokens:token",
+    "trust": "lading.cli.admin.trusts:trust",
     "key": "lading.cli.admin.keys:key",
     "audit": "lading.cli.admin.audit:audit",
 }

@@ -87,7 +87,8 @@ def create(
     click.echo(secret)
 
 
-async def _find(tx: Transaction, login: str) -> Robot:
+async def find(tx: Transaction, login: str) -> Robot:
+    """The robot of that name, in either form."""
     from lading.access.robots import Robots, stored_name
     from lading.errors import Missing
 
@@ -105,7 +106,7 @@ def rotate(name: str, config: Path | None) -> None:
     from lading.access.robots import Robots
 
     async def work(tx: Transaction) -> str:
-        found = await _find(tx, name)
+        found = await find(tx, name)
         await index.note(tx, "update", "robot", found.login, detail="secret")
         return await Robots(tx).rotate(found)
 
@@ -117,7 +118,7 @@ def _set_disabled(name: str, config: Path | None, *, disabled: bool) -> None:
 
     async def work(tx: Transaction) -> None:
         robots = Robots(tx)
-        found = await _find(tx, name)
+        found = await find(tx, name)
         await robots.change(
             found,
             description=found.description,
@@ -157,7 +158,7 @@ def delete(name: str, config: Path | None) -> None:
     from lading.access.robots import Robots
 
     async def work(tx: Transaction) -> None:
-        found = await _find(tx, name)
+        found = await find(tx, name)
         await Robots(tx).delete(found)
         await index.note(tx, "delete", "robot", found.login)
 

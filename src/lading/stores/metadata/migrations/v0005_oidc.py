@@ -1,10 +1,10 @@
-"""Users of an OIDC provider."""
+"""Users of an OIDC provider, and robots for the tokens of CI jobs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Text
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
@@ -32,6 +32,19 @@ def upgrade(op: Operations) -> None:
         Column("sealed", LargeBinary, nullable=False),
         Column("expires_at", BigInteger, nullable=False),
         Index("oidc_arrivals_by_time", "expires_at"),
+    )
+    op.create_table(
+        "trusts",
+        Column("id", Id, primary_key=True),
+        Column("robot_id", Id, ForeignKey("robots.id", ondelete="CASCADE"), nullable=False),
+        Column("issuer", word(512), nullable=False),
+        Column("audience", word(255), nullable=False),
+        Column("claims", Text, nullable=False),
+        Column("max_age", Integer, nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Index("trusts_by_issuer", "issuer"),
+        Index("trusts_by_robot", "robot_id"),
+        sqlite_autoincrement=True,
     )
 
 

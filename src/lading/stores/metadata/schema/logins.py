@@ -1,16 +1,17 @@
-"""Logins that go on elsewhere than in a client's memory: browsers' sessions, and what an OIDC provider knows.
+"""Logins that rest on something else than a password: browsers' sessions, and what an OIDC provider knows.
 
 ::
 
     users ──< sessions
       └── oidc_identities       oidc_arrivals (who has logged in there and has no user yet)
+    robots ──< trusts           (the tokens of CI jobs that make a robot of their bearer)
 
 What a browser holds is stored as its SHA-256; what must be shown or sent again is sealed.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
 
 from lading.stores.metadata.schema.base import Id, tables, word
 
@@ -51,3 +52,19 @@ oidc_arrivals = Table(
     Column("expires_at", BigInteger, nullable=False),
     Index("oidc_arrivals_by_time", "expires_at"),
 )
+
+trusts = Table(
+    "trusts",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("robot_id", Id, ForeignKey("robots.id", ondelete="CASCADE"), nullable=False),
+    Column("issuer", word(512), nullable=False),
+    Column("audience", word(255), nullable=False),
+    Column("claims", Text, nullable=False),
+    Column("max_age", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("trusts_by_issuer", "issuer"),
+    Index("trusts_by_robot", "robot_id"),
+    sqlite_autoincrement=True,
+)
+"""Whose tokens make a robot of their bearer; ``claims`` is JSON, of each claim the patterns it may fit."""
