@@ -90,6 +90,8 @@ def test_a_job_logs_in_and_pushes_what_its_rule_allows(server: WithAccounts, iss
         assert basic.get("/v2/other/app/tags/list").status_code == 401
     with server.bearer("robot@team+actions", SCOPE, password=token) as bearer:
         assert bearer.tags("team/app") == ["1"]
+    long = issuer.token({**JOB, "job_workflow_ref": "x" * 2500})
+    assert server.ask("oidc", long, SCOPE).status_code == 200
     logged = server.run("login", server.host, "-u", "oidc", "-p", token, check=False)
     assert logged.returncode == 0, logged.stderr
 

@@ -169,7 +169,7 @@ class Identities:
             raise Invalid("a CLI secret that you choose does not begin as those that are made here do")
         sealed = self._sealed(secret or credentials.make(Prefix.CLI), user, "secret")
         await self._tx.execute(_SECRET, user=user, new_secret=sealed)
-        await Users(self._tx).end_logins(user)
+        await Users(self._tx).end_logins(user, keep_sessions=True)  # no session began with it
 
     async def claim(self, user: int, before: int) -> bool:
         """Whether it is for this caller to ask the provider, who was last asked before then; for one caller it is."""

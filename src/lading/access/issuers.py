@@ -91,7 +91,7 @@ class Issuer:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "exp", "iat", "sub"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise TokenRefused(f"the token is not good: {str(error)[:200]}") from None
         _check(claims, audience, nonce=nonce, max_age=max_age, party=party)
         return claims

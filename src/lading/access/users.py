@@ -256,10 +256,11 @@ class Users:
         total, rows = await _LISTED.page(self._tx, page)
         return total, [user for row in rows if (user := record(row))]
 
-    async def end_logins(self, user: int) -> None:
+    async def end_logins(self, user: int, *, keep_sessions: bool = False) -> None:
         """End a user's sessions, logins that go on, and tokens; personal tokens, which are none of these, stay."""
         await self._tx.execute(_FORGET_LOGINS, user=user)
-        await self._tx.execute(_FORGET_SESSIONS, user=user)
+        if not keep_sessions:
+            await self._tx.execute(_FORGET_SESSIONS, user=user)
         await Revocations(self._tx).add(f"u{user}")
 
     async def _keep_an_admin(self, user: User) -> None:

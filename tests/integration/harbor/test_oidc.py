@@ -156,6 +156,8 @@ def test_the_cli_secret(server: WithAccounts, issuer: Issuer, browser: Client) -
     assert chosen.status_code == 200, chosen.text
     assert server.ask("dora", secret).status_code == 401
     assert server.ask("dora", "Chosen-secret-1").status_code == 200
+    assert browser.post("/c/login", data={"principal": "dora", "password": "Chosen-secret-1"}).status_code == 401
+    assert current(browser)["oidc_user_meta"]["secret"] == "Chosen-secret-1", "the session goes on"
     with Client(server, auth=(ADMIN, PASSWORD)) as admin:
         assert admin.put(f"{API}/users/1/cli_secret", json={}).status_code == 412, "who has a password has none"
         assert admin.put(f"{API}/users/{number}/cli_secret", json={}).status_code == 200

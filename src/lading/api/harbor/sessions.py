@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl
 
 from lading.access.authenticate import WRONG, LoginRefused
 from lading.access.credentials import Prefix
+from lading.access.identities import SOURCE as OIDC
 from lading.access.principal import ANONYMOUS, Kind, Principal
 from lading.access.robots import stored_name
 from lading.access.sessions import Sessions, csrf_fits, csrf_token, worth_noting
+from lading.access.users import Users
 from lading.api import cookies
 from lading.api.request import Headers, Request, Response
 from lading.api.services import Services
@@ -70,8 +72,9 @@ async def login(request: Request, services: Services, accounts: Accounts) -> Res
     if stored_name(name) is not None or password.startswith(tuple(Prefix)):
         raise LoginRefused(WRONG)  # robots and tokens are for programs, which need no session
     who = await accounts.authenticate.login(name, password.encode(), request.address)
-    if who.kind is not Kind.USER or who.limits:
-        raise LoginRefused(WRONG)
+    user = await services.metadata.read(lambda tx: Users(tx).find(who.id)) if who.kind is Kind.USER else None
+    if user is None or user.source == OIDC:
+        raise LoginRefused(WRONG)  # a CLI secret of one's own choice is no password either
     request.principal = who
     return Response(200, await begin(request, services, accounts, who))
 
