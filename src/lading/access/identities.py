@@ -17,7 +17,7 @@ from sqlalchemy import and_, bindparam, delete, insert, null, or_, select, updat
 
 from lading.access import credentials
 from lading.access.credentials import Prefix
-from lading.access.groups import Groups
+from lading.access.groups import Group, Groups
 from lading.access.sealing import Seal
 from lading.access.users import User, Users, check_name
 from lading.errors import Conflict, Invalid, LadingError
@@ -132,6 +132,7 @@ class Identities:
     async def welcome(self, person: Person, name: str) -> User:
         """Make a user of somebody who arrived; raises ``Conflict`` where the name is taken."""
         check_name(name)
+        await self._tx.lock("oidc users")
         users = Users(self._tx)
         if await users.of_subject(SOURCE, person.subject) is not None:
             raise Conflict("you have a user here already: log in again")
@@ -205,22 +206,27 @@ class Identities:
         for name in dict.fromkeys(names[:MOST_GROUPS]):
             group = await groups.of_subject(SOURCE, name)
             try:
-                found.append((group or await groups.add(name, source=SOURCE, subject=name)).id)
+                found.append((group or await self._add_group(groups, name)).id)
             except LadingError as error:
                 log.info("a group of the OIDC provider is passed over", group=name[:255], why=error.message)
         await groups.set_of(user.id, SOURCE, found)
         if not self._admin_group:
             return
         inside = self._admin_group in names
-        made, unmade = inside and not user.admin, by_group and not inside and user.admin
+        made, unmade, left = inside and not user.admin, by_group and not inside and user.admin, False
         if made or unmade:
             try:
                 await Users(self._tx).set_admin(user, admin=made)
             except Conflict:
+                left = True  # the next time there may be another
                 log.warning(
                     "the last administrator has left the group of administrators, and stays one", user=user.name
                 )
-        await self._tx.execute(_BY_GROUP, user=user.id, flag=inside and (made or by_group))
+        await self._tx.execute(_BY_GROUP, user=user.id, flag=left or (inside and (made or by_group)))
+
+    async def _add_group(self, groups: Groups, name: str) -> Group:
+        await self._tx.lock("oidc groups")  # somebody else may arrive with the same one
+        return await groups.of_subject(SOURCE, name) or await groups.add(name, source=SOURCE, subject=name)
 
     def _sealed(self, text: str, user: int, what: str) -> bytes:
         return self._seal.seal(text.encode(), f"oidc {what} u{user}")

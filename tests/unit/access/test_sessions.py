@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from sqlalchemy import bindparam, func, select, update
@@ -25,9 +24,9 @@ AGED = Statement(
 COUNT = Statement(select(func.count()).select_from(sessions))
 
 
-def within(tmp_path: Path, work: Callable[[Transaction, Sessions, int], Awaitable[None]]) -> None:
+def within(url: str, work: Callable[[Transaction, Sessions, int], Awaitable[None]]) -> None:
     async def do() -> None:
-        metadata = open_index(f"sqlite:///{tmp_path / 'index.sqlite'}")
+        metadata = open_index(url)
 
         async def all_of_it(tx: Transaction) -> None:
             await work(tx, Sessions(tx, TIMES), (await Users(tx).add("alice")).id)
@@ -44,7 +43,7 @@ def within(tmp_path: Path, work: Callable[[Transaction, Sessions, int], Awaitabl
     ("unused", "age", "goes_on"),
     [(0, 0, True), (HOUR // 2, 11 * HOUR, True), (HOUR, HOUR, False), (0, 12 * HOUR, False)],
 )
-def test_a_session_is_over_when_it_is_idle_or_old(tmp_path: Path, unused: int, age: int, goes_on: bool) -> None:
+def test_a_session_is_over_when_it_is_idle_or_old(index_url: str, unused: int, age: int, goes_on: bool) -> None:
     async def work(tx: Transaction, those: Sessions, alice: int) -> None:
         secret = await those.begin(alice)
         await tx.execute(AGED, unused=unused, age=age)
@@ -52,10 +51,10 @@ def test_a_session_is_over_when_it_is_idle_or_old(tmp_path: Path, unused: int, a
         assert (found is not None) is goes_on
         assert await those.forget() == (0 if goes_on else 1)
 
-    within(tmp_path, work)
+    within(index_url, work)
 
 
-def test_the_index_has_no_secret_and_a_user_so_many_sessions(tmp_path: Path) -> None:
+def test_the_index_has_no_secret_and_a_user_so_many_sessions(index_url: str) -> None:
     async def work(tx: Transaction, those: Sessions, alice: int) -> None:
         secrets = [await those.begin(alice) for _ in range(MOST + 3)]
         assert await tx.value(COUNT) == MOST
@@ -65,7 +64,7 @@ def test_the_index_has_no_secret_and_a_user_so_many_sessions(tmp_path: Path) -> 
         await Users(tx).end_logins(alice)
         assert await tx.value(COUNT) == 0
 
-    within(tmp_path, work)
+    within(index_url, work)
 
 
 def test_the_token_is_one_sessions_and_looks_different_each_time() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,7 +94,7 @@ def test_passwords_are_no_tokens() -> None:
     assert not looks_like_one("lading_rbt_" + "a" * 200)
 
 
-def test_what_the_configuration_says_is_so_after_a_start(tmp_path: Path) -> None:
+def test_what_the_configuration_says_is_so_after_a_start(index_url: str) -> None:
     first = Configured("actions", "team", (("repository", "pull"), ("repository", "push")), ISSUER, "r", GOOD, 3600)
 
     async def told(house: House) -> dict[str, tuple[list[str], list[str]]]:
@@ -108,7 +107,7 @@ def test_what_the_configuration_says_is_so_after_a_start(tmp_path: Path) -> None
         return await house.read(work)
 
     async def do() -> None:
-        house = await House(f"sqlite:///{tmp_path / 'index.sqlite'}").build()
+        house = await House(index_url).build()
         try:
 
             async def settle(*wanted: Configured) -> list[str]:
