@@ -33,7 +33,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[WithAccounts]:
-    settings = issuer.configuration(autoonboard=True, admingroup="keepers", groupfilter="^(?!hidden)")
+    settings = issuer.configuration(autoonboard=True, admingroup="keepers", groupfilter="^(?!hidden)", recheck="10m")
     settings["lockout"] = {"attempts": 0}
     with WithAccounts(tmp_path_factory.mktemp("oidc"), settings, workers=2) as made:
         yield made
@@ -117,7 +117,7 @@ def test_a_group_gives_roles_until_its_member_leaves_it(server: WithAccounts, is
     for known in issuer.refreshes.values():
         if known["sub"] == "s-bea":
             known["groups"] = []
-    age(server, 61_000)
+    age(server, 601_000)
     assert server.ask("bea", secret, "repository:built/app:pull").status_code == 200
     assert browser.get(f"{API}/projects/built").status_code == 403
 
@@ -184,8 +184,8 @@ def test_what_the_provider_ends_is_over_here(server: WithAccounts, issuer: Issue
     secret = current(browser)["oidc_user_meta"]["secret"]
     identity = server.ask("fay", secret, offline_token="true").json()["refresh_token"]
     issuer.refreshes.clear()
-    assert server.ask("fay", secret).status_code == 200, "its last word is a minute old at most"
-    age(server, 61_000)
+    assert server.ask("fay", secret).status_code == 200, "its last word is ten minutes old at most"
+    age(server, 601_000)
     assert server.ask("fay", secret).status_code == 401
     assert browser.get(f"{API}/users/current").status_code == 401
     form = {"grant_type": "refresh_token", "refresh_token": identity, "service": "lading"}
@@ -352,7 +352,6 @@ def test_user_info_of_somebody_else(issuer: Issuer, browser: Client) -> None:
     [
         "http://127.0.0.1:1",
         "http://10.0.0.1",
-        "http://localhost.example.invalid",
         "https://169.254.169.254",
         "https://10.0.0.1",
         "https://[::1]",
