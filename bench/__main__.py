@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import memory, pull, push, report
-from bench.figures import Figure, Options, Round
+from bench import collecting, memory, objectstore, pages, postgres, pull, push, report
+from bench.figures import Figure, Kept, Options, Round
 from bench.fixture import Fixture, Shape, adopt, adoptable, prepare
 from bench.servers import BenchmarkError, Lading, Nginx, Registry, Server, program
 from bench.wire import AnswerError
@@ -43,7 +43,7 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
-    chosen = _chosen(arguments.only, (*pull.figures(options), *push.figures(options), *memory.figures(options)))
+    chosen = _chosen(arguments.only, _all(options))
     _require(arguments.server, chosen)
     results = report.Results()
     words = _commands(arguments)
@@ -55,7 +55,8 @@ def _run(arguments: argparse.Namespace) -> None:
         fixture = _fixture(arguments.fixture or temporary / "fixture", shape)
         found["volume"] = f"{shape.repositories * shape.tags_each} tags in {shape.repositories} repositories"
         servers = _servers(arguments.server, words, fixture, temporary, found)
-        pulls = any(figure.static for figure in chosen)
+        pulls = any(figure.static or figure.volume for figure in chosen)
+        kept = Kept(temporary, stack)
         for server in servers if pulls else ():
             stack.callback(server.stop)
             server.start()
@@ -68,21 +69,23 @@ def _run(arguments: argparse.Namespace) -> None:
                         continue
                     _say(f"round {number + 1} of {arguments.rounds}: {figure.name}: {server.name}")
                     directory = temporary / f"{number}-{figure.name}-{server.name}".replace(":", "")
-                    turn = Round(server, fixture, directory, options, seed=number + 1)
-                    results.add(figure.name, server.name, figure.sample(turn))
+                    turn = Round(server, fixture, directory, options, number + 1, kept)
+                    sample = figure.sample(turn)
+                    if sample:
+                        results.add(figure.name, server.name, sample)
         for server in servers if pulls else ():
             found[f"memory of {server.name} after the pulls, each process"] = "; ".join(
                 f"peak {held.peak / 1e6:.0f} MB, {held.own / 1e6:.0f} MB its own" for held in server.memory()
             )
     report.show(results, chosen, [server.name for server in servers], _REFERENCES, found)
     if arguments.json:
-        kept = report.as_json(results, chosen, found, vars(options) | {"rounds": arguments.rounds})
-        arguments.json.write_text(json.dumps(kept, indent=2) + "\n")
+        whole = report.as_json(results, chosen, found, vars(options) | {"rounds": arguments.rounds})
+        arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
     options = Options(seconds=0)
-    names = [figure.name for figure in (*pull.figures(options), *push.figures(options), *memory.figures(options))]
+    names = [figure.name for figure in _all(options)]
     parser = argparse.ArgumentParser(prog="python -m bench", description=_DESCRIPTION.format(figures=", ".join(names)))
     parser.add_argument("--rounds", type=int, help="rounds to run (default 5)")
     parser.add_argument("--seconds", type=float, help="seconds of each request figure (default 5)")
@@ -118,10 +121,17 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _all(options: Options) -> tuple[Figure, ...]:
+    parts = (pull, push, memory, postgres, objectstore, pages, collecting)
+    return tuple(figure for part in parts for figure in part.figures(options))
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     if not arguments.quick:
         return Options(seconds=arguments.seconds)
-    return Options(seconds=arguments.seconds, large=20_000_000, small_count=100, huge=200_000_000)
+    return Options(
+        arguments.seconds, large=20_000_000, small_count=100, huge=200_000_000, many=200_000, unreferenced=5_000
+    )
 
 
 def _chosen(only: Sequence[str] | None, figures: Sequence[Figure]) -> list[Figure]:
@@ -135,7 +145,7 @@ def _chosen(only: Sequence[str] | None, figures: Sequence[Figure]) -> list[Figur
 
 def _require(kinds: Sequence[str], chosen: Sequence[Figure]) -> None:
     """Say at once what is not installed, not after a minute of preparing."""
-    if any(figure.static for figure in chosen):
+    if any(figure.static or figure.volume for figure in chosen):
         program("wrk", "wrk")
     if "registry:2" in kinds:
         program("docker-registry", "docker-registry")

@@ -44,12 +44,12 @@ def verify(server: Server, fixture: Fixture) -> None:
 
 def manifest_get(turn: Round) -> Sample:
     """GET by tag over connections that stay open."""
-    return _wrk(turn, turn.options.connections)
+    return wrk(turn, turn.options.connections)
 
 
 def manifest_get_close(turn: Round) -> Sample:
     """GET by tag with one connection a request, as docker and skopeo do it."""
-    return _wrk(turn, turn.options.connections, close=True)
+    return wrk(turn, turn.options.connections, close=True)
 
 
 def manifest_head(turn: Round) -> Sample:
@@ -81,13 +81,13 @@ def blob_get(turn: Round) -> Sample:
 def manifest_under_load(turn: Round) -> Sample:
     """One client asks for manifests, one after the other, while others download the large blob again and again."""
     with _downloading(turn):
-        found = _wrk(turn, 1)
+        found = wrk(turn, 1)
     return {"p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"]}
 
 
 _P50 = Metric("p50_ms", "latency p50", "ms", "less")
 _P99 = Metric("p99_ms", "latency p99", "ms", "less")
-_REQUESTS = (
+REQUESTS = (
     Metric("rate", "requests", "1/s", "more"),
     Metric("cpu_us", "server CPU a request", "µs", "less"),
     _P50,
@@ -99,9 +99,9 @@ def figures(options: Options) -> tuple[Figure, ...]:
     """The pull figures."""
     connections, downloads = options.connections, options.downloads
     return (
-        Figure("manifest-get", f"manifest GET by tag, {connections} connections", _REQUESTS, manifest_get),
-        Figure("manifest-head", f"manifest HEAD by tag, {connections} connections", _REQUESTS, manifest_head),
-        Figure("manifest-get-close", "manifest GET by tag, one connection a request", _REQUESTS, manifest_get_close),
+        Figure("manifest-get", f"manifest GET by tag, {connections} connections", REQUESTS, manifest_get),
+        Figure("manifest-head", f"manifest HEAD by tag, {connections} connections", REQUESTS, manifest_head),
+        Figure("manifest-get-close", "manifest GET by tag, one connection a request", REQUESTS, manifest_get_close),
         Figure(
             "blob-get",
             f"blob GET, {downloads} clients",
@@ -112,7 +112,8 @@ def figures(options: Options) -> tuple[Figure, ...]:
     )
 
 
-def _wrk(turn: Round, connections: int, *, close: bool = False) -> Sample:
+def wrk(turn: Round, connections: int, *, close: bool = False) -> Sample:
+    """GET manifests drawn at random for a while."""
     shape = turn.fixture.shape
     command = [
         program("wrk", "wrk"),

@@ -121,11 +121,11 @@ def figures(options: Options) -> tuple[Figure, ...]:
 
 
 @contextmanager
-def empty_server(turn: Round) -> Iterator[Server]:
-    """The round's server again, on an empty directory that goes away afterwards."""
+def empty_server(turn: Round, *, storage: str = "", more: str = "") -> Iterator[Server]:
+    """The round's server again, on a directory that goes away afterwards (empty, if it is not there), or with a ``storage``."""
     root = turn.directory / "root"
-    root.mkdir(parents=True)
-    server = turn.server.beside(root, turn.directory / "server")
+    root.mkdir(parents=True, exist_ok=True)
+    server = turn.server.beside(root, turn.directory / "server", storage=storage, more=more)
     try:
         server.start()
         yield server
@@ -150,14 +150,14 @@ def _push(send: Send, turn: Round, blobs: Sequence[Payload]) -> tuple[float, flo
     """Push all blobs from several clients at once; return the seconds it took and the server's CPU seconds."""
     with empty_server(turn) as server:
         # One blob outside the clock: the repository is there, as for most pushes.
-        _push_all(send, server.port, payloads(turn.options.small, 1), 1)
+        push_all(send, server.port, payloads(turn.options.small, 1), 1)
         before = server.cpu_seconds()
         begin = time.monotonic()
-        _push_all(send, server.port, blobs, turn.options.pushers)
+        push_all(send, server.port, blobs, turn.options.pushers)
         return time.monotonic() - begin, server.cpu_seconds() - before
 
 
-def _push_all(send: Send, port: int, blobs: Sequence[Payload], clients: int) -> None:
+def push_all(send: Send, port: int, blobs: Sequence[Payload], clients: int) -> None:
     waiting: queue.SimpleQueue[Payload] = queue.SimpleQueue()
     for blob in blobs:
         waiting.put(blob)

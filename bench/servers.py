@@ -10,15 +10,19 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from bench.wire import answers
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_THEIRS = ("REGISTRY_", "LADING_", "AWS_")
+"""Variables that would configure a server besides its file."""
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
 
 # Both registries are given the very same file.
@@ -29,8 +33,7 @@ log:
   accesslog:
     disabled: true
 storage:
-  filesystem:
-    rootdirectory: {root}
+{storage}
   cache:
     blobdescriptor: inmemory
   delete:
@@ -38,7 +41,10 @@ storage:
 http:
   addr: 127.0.0.1:{port}
   secret: a-secret-for-the-benchmark-alone
-"""
+{more}"""
+_FILES = """\
+  filesystem:
+    rootdirectory: {root}"""
 
 _NGINX_CONFIGURATION = """\
 daemon off;
@@ -88,21 +94,26 @@ class Memory:
 
 @dataclass
 class Server(ABC):
-    """A server over the files in ``root``; what it writes besides goes to ``directory``."""
+    """A server over the files in ``root``; what it writes besides goes to ``directory``.
+
+    ``storage`` (YAML, set in by two) stands for those files, ``more`` is YAML of other sections: for registries alone.
+    """
 
     name: str
     root: Path
     directory: Path
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    storage: str = ""
+    more: str = ""
 
     @abstractmethod
     def command(self) -> list[str]:
         """Write the configuration and return the command that serves it."""
 
-    @abstractmethod
-    def beside(self, root: Path, directory: Path) -> Server:
-        """The same server over other files."""
+    def beside(self, root: Path, directory: Path, *, storage: str = "", more: str = "") -> Self:
+        """The same server, not running, over other files, or with another store or index."""
+        return replace(self, root=root, directory=directory, port=0, process=None, storage=storage, more=more)
 
     def start(self) -> None:
         """Start, and return when it answers."""
@@ -111,7 +122,12 @@ class Server(ABC):
         # A session of its own: Ctrl-C reaches the benchmark alone, which then stops its servers in order.
         with (self.directory / "output.log").open("wb") as log:
             self.process = subprocess.Popen(
-                self.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+                self.command(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith(_THEIRS)},
             )
         deadline = time.monotonic() + _START_SECONDS
         while not answers(self.port):
@@ -136,12 +152,7 @@ class Server(ABC):
 
     def cpu_seconds(self) -> float:
         """User and system time used so far by every process of the server."""
-        ticks = 0
-        for process in self.processes():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                # utime, stime, and those of children that have ended and been waited for
-                ticks += sum(int(value) for value in _stat(process)[11:15])
-        return ticks / _CLOCK_TICKS
+        return cpu_seconds(self.processes())
 
     def memory(self) -> list[Memory]:
         """What each process holds."""
@@ -151,15 +162,7 @@ class Server(ABC):
         """The process ids of the server: the one started first, then its descendants."""
         if self.process is None:
             raise BenchmarkError(f"{self.name} is not running")
-        parents: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    parents.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
-        found = [self.process.pid]
-        for process in found:
-            found.extend(parents.get(process, ()))
-        return found
+        return family(self.process.pid)
 
 
 @dataclass
@@ -168,9 +171,6 @@ class Registry(Server):
 
     def command(self) -> list[str]:
         return [program("docker-registry", "docker-registry"), "serve", str(_configuration(self))]
-
-    def beside(self, root: Path, directory: Path) -> Registry:
-        return Registry(self.name, root, directory)
 
 
 @dataclass
@@ -181,9 +181,6 @@ class Lading(Server):
 
     def command(self) -> list[str]:
         return [*self.words, str(_configuration(self))]
-
-    def beside(self, root: Path, directory: Path) -> Lading:
-        return Lading(self.name, root, directory, words=self.words)
 
 
 @dataclass
@@ -198,13 +195,33 @@ class Nginx(Server):
         )
         return [program("nginx", "nginx-light"), "-p", str(self.directory), "-c", str(configuration)]
 
-    def beside(self, root: Path, directory: Path) -> Nginx:
-        return Nginx(self.name, root, directory)
+
+def family(first: int) -> list[int]:
+    """A process id, then those of its descendants."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                parents.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+    found = [first]
+    for process in found:
+        found.extend(parents.get(process, ()))
+    return found
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """User and system time used so far by processes, and by children of theirs that have ended."""
+    ticks = 0
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            ticks += sum(int(value) for value in _stat(process)[11:15])  # utime, stime, and the children's
+    return ticks / _CLOCK_TICKS
 
 
 def _configuration(server: Server) -> Path:
     path = server.directory / "config.yml"
-    path.write_text(_REGISTRY_CONFIGURATION.format(root=server.root, port=server.port))
+    storage = server.storage or _FILES.format(root=server.root)
+    path.write_text(_REGISTRY_CONFIGURATION.format(storage=storage, port=server.port, more=server.more))
     return path
 
 
