@@ -24,6 +24,7 @@ SERVER = {
     "backup": "lading.cli.server.backup:backup",
     "restore": "lading.cli.server.restore:restore",
     "describe": "lading.cli.server.describe:describe",
+    "import-harbor": "lading.cli.admin.importharbor:import_harbor",
     "admin": "lading.cli.admin.main:admin",
 }
 CLIENT = {

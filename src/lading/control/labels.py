@@ -107,6 +107,10 @@ class Labels:
         total, rows = await _LISTED.page(self._tx, replace(page, where=(*page.where, level)))
         return total, [Label(*row) for row in rows]
 
+    async def has(self, name: str, project: int | None) -> bool:
+        """Whether there is a label of that name in a project (None: for all)."""
+        return await self._named(name, project) is not None
+
     async def add(self, name: str, project: int | None, *, description: str = "", color: str = "") -> Label:
         """Add a label; raises ``Conflict`` where there is one of that name on its level."""
         check(name, description, color)

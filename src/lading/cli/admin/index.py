@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lading.control.accounts import Settings
     from lading.control.projects import Project
     from lading.jobs.events import By
-    from lading.stores.metadata.transaction import Transaction
+    from lading.stores.metadata.transaction import Metadata, Transaction
 
 T = TypeVar("T")
 
@@ -37,6 +37,11 @@ def settings(config: Path | None) -> Settings:
 
 def run(config: Path | None, work: Callable[[Transaction], Awaitable[T]]) -> T:
     """Do a piece of work in the registry's index, in one transaction, and give back what it returns."""
+    return run_with(config, lambda metadata: metadata.write(work))
+
+
+def run_with(config: Path | None, work: Callable[[Metadata], Awaitable[T]]) -> T:
+    """The same in as many transactions as it takes."""
     from lading.config.load import load
     from lading.control.accounts import are_on
     from lading.errors import StoreError
@@ -55,7 +60,7 @@ def run(config: Path | None, work: Callable[[Transaction], Awaitable[T]]) -> T:
                 raise StoreError(
                     "accounts are not on here: add the section accounts: to the configuration and start it"
                 )
-            return await metadata.write(work)
+            return await work(metadata)
         finally:
             await metadata.close()
 

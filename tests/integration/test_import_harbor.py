@@ -1,0 +1,240 @@
+"""``lading import-harbor``: from another Lading, whose API is Harbor's, and from answers as Harbor's own."""
+
+from __future__ import annotations
+
+import json
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
+from tests.support.client import User
+from tests.support.http import Client
+from tests.support.scripted import Answer, Asked, Scripted
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithAccounts]:
+    with WithAccounts(tmp_path_factory.mktemp("target")) as server:
+        yield server
+
+
+def bring(target: WithAccounts, url: str, *words: str | Path, password: str = PASSWORD, status: int = 0) -> str:
+    somebody = User(target.root / "home")
+    words = ("--password-stdin", "--config", target.configuration, *words)
+    return somebody("import-harbor", url, *words, stdin=f"{password}\n", status=status)
+
+
+def handed_out(secrets: Path) -> dict[str, str]:
+    return {line.partition(" ")[0]: line.partition(" ")[2] for line in secrets.read_text().splitlines()}
+
+
+def report(target: WithAccounts, url: str, *words: str | Path) -> dict[str, Any]:
+    return json.loads(bring(target, url, "--json", *words))
+
+
+def test_from_a_registry_that_runs(target: WithAccounts, tmp_path: Path) -> None:
+    with WithAccounts(tmp_path / "source") as source, Client(source, auth=(ADMIN, PASSWORD)) as there:
+        source.user("alice", "bob")
+        source.project("team", public=True, owner="alice", most_bytes=5 << 20)
+        source.member("team", "bob", "developer")
+        source.robot("ci", "team", "repository:pull", "repository:push")
+        source.robot("everywhere", "*", "repository:pull")
+        project = there.get("/api/v2.0/projects/team").json()["project_id"]
+        for scope in ({"scope": "g"}, {"scope": "p", "project_id": project}):
+            made = there.post("/api/v2.0/labels", json={"name": "tested", "color": "#00FF00", **scope})
+            assert made.status_code == 201, made.text
+        assert there.put("/api/v2.0/projects/team", json={"metadata": {"prevent_vul": "true"}}).status_code == 200
+
+        secrets = tmp_path / "secrets"
+        dry = report(target, source.url, "--dry-run")
+        assert dry["made"] == {"labels": 2, "members": 2, "projects": 1, "robots": 2, "users": 2}
+        with Client(target, auth=(ADMIN, PASSWORD)) as here:
+            assert here.get("/api/v2.0/projects/team").status_code == 404
+        done = report(target, source.url, "--secrets", secrets)
+        assert done["made"] == {"labels": 2, "members": 1, "projects": 1, "robots": 2, "users": 2}
+        assert any("prevent_vul" in line for line in done["told"])
+        assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+        kept = handed_out(secrets)
+        assert set(kept) == {"robot$team+ci", "robot$everywhere"}
+
+        again = report(target, source.url, "--secrets", secrets)
+        assert again["made"] == {}
+        assert again["kept"]["robots"] == 2
+        assert len(secrets.read_text().splitlines()) == 2
+
+        with Client(target, auth=(ADMIN, PASSWORD)) as here:
+            for path in ("/projects/team/members", "/labels?scope=g"):
+                one, other = (client.get(f"/api/v2.0{path}").json() for client in (there, here))
+                fields = ("entity_name", "entity_type", "role_name", "name", "color")
+                assert sorted([e.get(f) for f in fields] for e in one) == sorted(
+                    [e.get(f) for f in fields] for e in other
+                )
+            assert here.get("/api/v2.0/projects/team").json()["metadata"]["public"] == "true"
+            quotas = here.get("/api/v2.0/quotas").json()
+            assert {q["ref"]["name"]: q["hard"]["storage"] for q in quotas}["team"] == 5 << 20
+        wanted = "repository:team/app:pull,push"
+        assert target.ask("robot$team+ci", kept["robot$team+ci"], wanted).json()["scope"] == wanted
+        assert target.ask("alice", PASSWORD).status_code == 401, "users come disabled"
+
+
+def test_who_may_not_read_it_all(target: WithAccounts) -> None:
+    target.user("plain")
+    assert "administrator" in bring(target, target.url, "--username", "plain", status=4)
+    assert "know" in bring(target, target.url, password="wrong", status=4)
+    bring(target, f"{target.url}/path", status=2)
+
+
+def harbor(request: Asked) -> Answer:
+    """Answers of the shape Harbor 2.12 gives, for what Lading has not or would not say."""
+    path = request.path.removeprefix("/api/v2.0")
+    query = {name: values[0] for name, values in request.query.items()}
+    found = ANSWERS.get(path)
+    if path == "/robots":
+        found = ROBOTS if query.get("q") == "Level=project,ProjectID=7" else []
+    if path == "/labels":
+        found = [{"id": 1, "name": "bad", "color": "red", "scope": "g"}] if query["scope"] == "g" else []
+    if isinstance(found, list) and query.get("page", "1") != "1":
+        found = []
+    if found is None:
+        return Answer(404, b'{"errors":[{"code":"NOT_FOUND","message":"not found"}]}')
+    return Answer(200, json.dumps(found).encode(), {"content-type": "application/json"})
+
+
+PULL = {"resource": "repository", "action": "pull"}
+ROBOTS = [
+    {
+        "id": number,
+        "name": f"bot_proj+{name}",
+        "level": "project",
+        "duration": -1,
+        "expires_at": ends,
+        "editable": True,
+        "disable": name == "off",
+        "permissions": [{"kind": "project", "namespace": "proj", "access": access}],
+    }
+    for number, (name, ends, access) in enumerate(
+        [
+            ("good", -1, [PULL, {"resource": "repository", "action": "fly"}]),
+            ("off", int(time.time()) + 90_000, [PULL]),
+            ("late", 1_600_000_000, [PULL]),
+            ("empty", -1, [{"resource": "moon", "action": "read"}]),
+        ]
+    )
+]
+ANSWERS: dict[str, Any] = {
+    "/users/current": {"user_id": 1, "username": "admin", "sysadmin_flag": True},
+    "/configurations": {
+        "auth_mode": {"value": "ldap_auth", "editable": False},
+        "robot_name_prefix": {"value": "bot_", "editable": True},
+    },
+    "/users": [
+        {"user_id": 3, "username": "carol", "email": "carol@example.com", "sysadmin_flag": True},
+        {"user_id": 4, "username": "carol2", "email": "CAROL@example.com", "sysadmin_flag": False},
+        {"user_id": 5, "username": "evil\u001b[2J", "email": ""},
+    ],
+    "/usergroups": [{"id": 9, "group_name": "devs", "group_type": 1, "ldap_group_dn": "cn=devs,dc=example,dc=com"}],
+    "/quotas": [
+        {"id": 1, "ref": {"id": 7, "name": "proj", "owner_name": "carol"}, "hard": {"storage": -1}, "used": {}}
+    ],
+    "/projects": [
+        {
+            "project_id": 7,
+            "name": "proj",
+            "owner_name": "carol",
+            "metadata": {"public": "false", "retention_id": "3", "severity": "high", "novel": "x"},
+            "cve_allowlist": {"items": [{"cve_id": "CVE-2020-1"}]},
+        },
+        {"project_id": 8, "name": "hub", "registry_id": 2, "metadata": {"public": "true"}},
+        {"project_id": 10, "name": "NOT A NAME", "metadata": {}},
+    ],
+    "/projects/7/members": [
+        {"id": 1, "entity_name": "carol", "entity_type": "u", "entity_id": 3, "role_id": 1},
+        {"id": 2, "entity_name": "devs", "entity_type": "g", "entity_id": 9, "role_id": 2},
+        {"id": 3, "entity_name": "carol2", "entity_type": "u", "entity_id": 4, "role_id": 2},
+        {"id": 4, "entity_name": "ghost", "entity_type": "u", "entity_id": 99, "role_id": 2},
+    ],
+    "/projects/10/members": [],
+    "/projects/7/immutabletagrules": [{"id": 5, "action": "immutable", "disabled": False}],
+    "/projects/7/webhook/policies": [{"id": 6, "name": "hook"}],
+    "/registries": [{"id": 2, "name": "docker-hub", "type": "docker-hub"}],
+    "/replication/policies": [{"id": 1, "name": "nightly"}],
+}
+
+
+def test_what_does_not_come_is_told_by_name(target: WithAccounts, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    with Scripted(harbor) as far:
+        done = report(target, far.url, "--secrets", secrets)
+        text = bring(target, far.url, "--dry-run")
+    assert done["made"] == {"users": 1, "groups": 1, "projects": 1, "members": 1, "robots": 2}
+    left = "\n".join(done["left"])
+    for told in (
+        "login by LDAP",
+        "user evil\\x1b[2J",
+        "label bad",
+        "project hub: it is a proxy",
+        "project NOT A NAME",
+        "member ghost of proj",
+        "setting novel of proj",
+        "tag retention of proj",
+        "CVE allowlist of proj",
+        "immutable-tag rule proj: 5",
+        "webhook policy proj: hook",
+        "permission repository:fly of bot_proj+good",
+        "robot bot_proj+late: it has expired",
+        "robot bot_proj+empty: nothing is left",
+        "registry endpoint docker-hub",
+        "replication policy nightly",
+    ):
+        assert told in left, left
+        assert told in text
+    assert "user carol2: is carol here" in "\n".join(done["told"])
+    assert "carol: is an administrator in Harbor" in "\n".join(done["told"])
+    assert "\x1b" not in text
+    kept = handed_out(secrets)
+    assert target.ask("robot$proj+good", kept["robot$proj+good"]).status_code == 200
+    assert target.ask("robot$proj+off", kept["robot$proj+off"]).status_code == 401
+    with Client(target, auth=(ADMIN, PASSWORD)) as here:
+        members = here.get("/api/v2.0/projects/proj/members").json()
+        assert {(m["entity_name"], m["entity_type"], m["role_id"]) for m in members} == {
+            ("carol", "u", 1),
+            ("devs", "g", 2),
+        }
+        group = here.get("/api/v2.0/usergroups", params={"ldap_group_dn": "cn=devs,dc=example,dc=com"}).json()
+        assert group[0]["group_name"] == "devs"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"user_id": ', b"null"])
+def test_where_there_is_no_harbor(target: WithAccounts, body: bytes) -> None:
+    with Scripted(lambda request: Answer(200, body)) as far:
+        told = bring(target, far.url, "--dry-run", status=3 if body in (b"[]", b"null") else 1)
+    assert "Traceback" not in told
+
+
+def test_a_harbor_that_breaks_off_is_gone_on_with(target: WithAccounts, tmp_path: Path) -> None:
+    """The first run ends in the middle of the projects; the second brings what is missing, and nothing twice."""
+    names = [f"many{number}" for number in range(4)]
+    broken = [True]
+
+    def answer(request: Asked) -> Answer:
+        path = request.path.removeprefix("/api/v2.0")
+        if broken[0] and path == "/projects/102/members":
+            return Answer(400, b"")
+        if path == "/projects":
+            found = [{"project_id": 100 + at, "name": name, "metadata": {}} for at, name in enumerate(names)]
+            return Answer(200, json.dumps(found).encode())
+        if path == "/users/current":
+            return Answer(200, json.dumps(ANSWERS[path]).encode())
+        return Answer(200, b"[]") if path != "/configurations" else Answer(404)
+
+    with Scripted(answer) as far:
+        bring(target, far.url, status=1)
+        broken[0] = False
+        done = report(target, far.url, "--secrets", tmp_path / "secrets")
+    assert done["made"]["projects"] == 2
+    assert done["kept"]["projects"] == 2
