@@ -39,6 +39,8 @@ from lading.access.users import User, Users
 from lading.control.audit import Recorder, purge
 from lading.control.projects import Belonging, Projects
 from lading.control.quotas import QuotaRules, Quotas
+from lading.control.settings import EVERYONE
+from lading.control.settings import read as changed
 from lading.errors import ConfigurationError, Conflict, Denied, Invalid
 from lading.jobs.kinds import Task
 from lading.jobs.outbox import Outbox
@@ -274,10 +276,12 @@ class Accounts:
         found = await self._metadata.read(lambda tx: Users(tx).find(user))
         return found is not None and await self.oidc.alive(found)
 
-    async def may_create_projects(self, rights: Rights) -> bool:
-        """Whether a caller may make projects: every user, or administrators and who was given it."""
+    async def may_create_projects(self, tx: Transaction, rights: Rights) -> bool:
+        """Whether a caller may make projects: every user, or administrators and who was given it, as is set now."""
+        if await rights.allowed("project", "create"):
+            return True
         person = rights.who.kind is Kind.USER and not rights.who.limits
-        return (person and self.settings.everyone_creates) or await rights.allowed("project", "create")
+        return person and (await changed(tx)).creators(self.settings) == EVERYONE
 
     async def close(self) -> None:
         """Write what was noted, and let go of threads."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, FromClause, bindparam, delete, exists, func, insert, or_, select, text, update
 
 from lading.access.members import DEFAULT, Members, namespace
 from lading.access.permissions import PROJECT_ADMIN
@@ -150,17 +150,23 @@ _UNSET_METADATA = Statement(
     )
 )
 
-_holding = (
-    select(func.count())
-    .select_from(project_repositories)
-    .where(
-        project_repositories.c.project_id == projects.c.id,
-        exists().where(manifests.c.repository_id == project_repositories.c.repository_id),
+
+def _holding(page: FromClause) -> Sequence[ColumnElement[int]]:
+    """How many repositories with artifacts each project of a page has."""
+    count = (
+        select(func.count())
+        .select_from(project_repositories)
+        .where(
+            project_repositories.c.project_id == page.c.id,
+            exists().where(manifests.c.repository_id == project_repositories.c.repository_id),
+        )
+        .correlate(page)
+        .scalar_subquery()
     )
-    .correlate(projects)
-    .scalar_subquery()
-)
-_listed = select(*_columns, func.coalesce(accounts.c.name, ""), _holding.label("repo_count")).select_from(
+    return (count.label("repo_count"),)
+
+
+_listed = select(*_columns, func.coalesce(accounts.c.name, "").label("owner")).select_from(
     projects.outerjoin(accounts, accounts.c.id == projects.c.owner_id)
 )
 _fields = {
@@ -174,8 +180,8 @@ _fields = {
     "creation_time": Field(projects.c.created_at, "moment"),
     "update_time": Field(projects.c.updated_at, "moment"),
 }
-_LISTED = Listing(_listed, _fields, (projects.c.name,))
-_LISTED_SEEN = Listing(_listed.where(PROJECT_SEEN), _fields, (projects.c.name,))
+_LISTED = Listing(_listed, _fields, (projects.c.name,), also=_holding)
+_LISTED_SEEN = Listing(_listed.where(PROJECT_SEEN), _fields, (projects.c.name,), also=_holding)
 
 
 class Projects:

@@ -306,8 +306,10 @@ async def test_keys_change_without_an_outage(place: Place, monkeypatch: pytest.M
 
 async def test_who_may_make_accounts_and_projects(place: Place) -> None:
     from dataclasses import replace
+    from functools import partial
 
     from lading.access.rights import Rights
+    from lading.control.settings import change
     from lading.errors import Denied, Invalid
 
     with pytest.raises(Denied, match="selfregistration"):
@@ -320,11 +322,15 @@ async def test_who_may_make_accounts_and_projects(place: Place) -> None:
             ANONYMOUS,
             place.house.user("dev", "repository:x:pull"),
         )
-        return [await place.accounts.may_create_projects(await Rights.of(tx, one)) for one in callers]
+        return [await place.accounts.may_create_projects(tx, await Rights.of(tx, one)) for one in callers]
 
     assert await place.house.read(may) == [True, True, False, False]
     place.accounts.settings = replace(place.accounts.settings, self_registration=True, everyone_creates=False)
     assert await place.house.read(may) == [False, True, False, False]
+    for creating, everyone in (("everyone", True), ("adminonly", False)):  # what is set while it runs outdoes the file
+        await place.house.write(partial(change, name="project_creation_restriction", value=creating))
+        place.accounts.settings = replace(place.accounts.settings, everyone_creates=not everyone)
+        assert await place.house.read(may) == [everyone, True, False, False]
     with pytest.raises(Invalid, match="too short"):
         await place.accounts.register("newcomer", "Aa1")
     made = await place.accounts.register("newcomer", PASSWORD)

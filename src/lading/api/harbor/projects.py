@@ -16,7 +16,6 @@ from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
 from lading.control.projects import Project, Projects
 from lading.control.quotas import UNLIMITED, Quotas
-from lading.control.settings import EVERYONE
 from lading.control.settings import read as settings
 from lading.errors import Denied, Invalid, Missing
 from lading.registry.sight import EVERYTHING, Sight
@@ -136,7 +135,7 @@ async def create(call: Call) -> Response:
         usual = await settings(tx)
         if call.who.kind is not Kind.USER and not administers:
             raise refusal(call)
-        if not administers and usual.creators(call.accounts.settings) != EVERYONE:
+        if not await call.accounts.may_create_projects(tx, rights):
             raise Denied("only administrators make projects here")
         limit = given.storage_limit if administers and given.storage_limit else usual.project_bytes
         if limit < UNLIMITED:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    FromClause,
     Select,
     String,
     and_,
@@ -86,7 +87,10 @@ class Field:
 
 
 class Listing:
-    """A list. ``order`` is its usual order, and decides between rows that are alike; ``most`` bounds the counting."""
+    """A list. ``order`` is its usual order, and decides between rows that are alike; ``most`` bounds the counting.
+
+    ``also`` gives columns that are dear, from those of a row: they are worked out for the rows of the page alone.
+    """
 
     def __init__(
         self,
@@ -95,11 +99,13 @@ class Listing:
         order: Sequence[ColumnElement[Any]],
         *,
         most: int | None = None,
+        also: Callable[[FromClause], Sequence[ColumnElement[Any]]] | None = None,
     ) -> None:
         self._statement = statement
         self._fields = fields
         self._order = tuple(order)
         self._most = most
+        self._also = also
         self._made: dict[tuple[Any, ...], tuple[Statement, Statement]] = {}
 
     async def page(self, tx: Transaction, page: Page, **parameters: Any) -> tuple[int, Sequence[Row]]:
@@ -139,6 +145,10 @@ class Listing:
             alone = alone.limit(self._most)
         order = [self._sorted(name, down=down) for name, down in page.sort]
         rows = fitting.order_by(*order, *self._order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
+        if self._also is not None:
+            # neither database puts the rows of a subquery that stands alone into another order
+            few = rows.subquery("page")
+            rows = select(few, *self._also(few))
         return Statement(select(func.count()).select_from(alone.subquery())), Statement(rows)
 
     def _field(self, name: str) -> Field:
