@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py --venv $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test faults check docs format bench image lock clean
+.PHONY: help setup serve test faults check docs matrix format bench image lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ docs: ## Write the generated pages anew
 	$(BIN)/python -m lading.cli.document > docs/reference/cli.md
 	$(BIN)/python -m lading.access.document > docs/reference/permissions.md
 	$(BIN)/python -m lading.api.harbor.document > docs/reference/harbor-api.md
+
+matrix: ## Write the reviewed texts of who may what anew (then read the difference)
+	@$(BOOTSTRAP) --dev
+	@LADING_WRITE_MATRIX=1 $(BIN)/python -m pytest -q -n0 tests/integration/test_permission_matrix.py \
+		tests/integration/harbor/test_matrix.py -k reviewed
 
 format: ## Format the code and mend what ruff can mend
 	@$(BOOTSTRAP) --dev

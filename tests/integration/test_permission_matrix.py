@@ -1,8 +1,10 @@
-"""Every route of ``/v2/`` × every kind of identity → status, as a text that is reviewed: ``permission_matrix.txt``.
+"""Every route × every kind of identity → status, as a text that is reviewed: ``permission_matrix.txt``.
 
-The requests are made so that whoever may gets past the door and fails at the content (400, 404) or succeeds, and
-nothing is changed by it. Basic credentials and a token asked for with the very scopes of the challenge must come to
-the same. To write the text anew after a change of rules: ``LADING_WRITE_MATRIX=1``, then read the difference.
+Here are ``/v2/``, the token service, search, the pages beside Harbor's API and the debug address; the operations of
+Harbor's API themselves are in ``harbor/matrix.txt``, and together they are all there is
+(:func:`test_no_route_is_left_out`). The requests are made so that whoever may gets past the door and fails at the
+content (400, 404) or succeeds, and nothing is changed by it. Basic credentials and a token asked for with the very
+scopes of the challenge must come to the same. ``make matrix`` writes both texts anew; then read the difference.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ from typing import NamedTuple
 
 import pytest
 
+from lading.access.permissions import PUBLIC, repository_actions
+from lading.access.permissions import ROLES as TABLE
+from lading.api import token
 from lading.api.distribution import routes
+from lading.api.harbor import face
+from lading.api.harbor.routes import ROUTES as OPERATIONS
+from lading.api.harbor.routes import Route as Operation
 from tests.support import images
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
+from tests.support.ports import free_port
 
 MATRIX = Path(__file__).with_name("permission_matrix.txt")
 ABSENT = "sha256:" + "0" * 64
@@ -27,6 +36,20 @@ PLACES = {
     "absent project": "nowhere/app",
     "absent repository": "team/none",
 }
+BESIDES = (
+    ("GET", "/"),
+    ("GET", "/v1/_ping"),
+    ("GET", "/v1/search?q=app"),
+    *(("GET", path.decode()) for path in sorted(token.PATHS)),
+    ("GET", "/service/token?scope=repository:team/app:pull,push"),
+    ("POST", "/service/token"),
+    *(("GET", path) for path in sorted(face._OPEN)),
+    ("GET", "/api/v2.0/no/such/operation"),
+    ("GET", "/api/v3.0/projects"),
+    ("GET", "/no/such/path"),
+)
+"""What is neither of the distribution specification nor an operation of Harbor's."""
+DEBUG = (("GET", "/debug/health"), ("POST", "/debug/health"), ("GET", "/metrics"), ("GET", "/debug/pprof/"))
 ROLES = ("projectAdmin", "maintainer", "developer", "guest", "limitedGuest")
 
 
@@ -39,8 +62,15 @@ class Identity(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithAccounts]:
-    with WithAccounts(tmp_path_factory.mktemp("matrix"), {"lockout": {"attempts": 0}}) as made:
+def debug() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, debug: str) -> Iterator[WithAccounts]:
+    settings = {"http": {"debug": {"addr": debug, "prometheus": {"enabled": True}}}}
+    root = tmp_path_factory.mktemp("matrix")
+    with WithAccounts(root, {"lockout": {"attempts": 0}}, configuration=settings) as made:
         yield made
 
 
@@ -113,20 +143,83 @@ def status(client: Client, one: Identity, token: str, method: str, path: str) ->
     return answer.status_code
 
 
-def test_the_matrix_is_the_reviewed_one(server: WithAccounts, identities: list[Identity]) -> None:
-    rows = []
+@pytest.fixture(scope="module")
+def answers(server: WithAccounts, identities: list[Identity], debug: str) -> dict[tuple[str, str, str], list[int]]:
+    """(method, route, place) → the status for each identity."""
+    found: dict[tuple[str, str, str], list[int]] = {}
     with Client(server) as client:
         held = [tokens(client, one) for one in identities]
         for method, route, path in requests():
-            places = PLACES if "{}" in path else {"": ""}
-            for place, repository in places.items():
+            for place, repository in (PLACES if "{}" in path else {"": ""}).items():
                 where = path.format(repository)
                 asked = zip(identities, held, strict=True)
                 statuses = [status(client, one, mine[repository], method, where) for one, mine in asked]
-                rows.append(f"{method:6} {route:42} {place:17} " + " ".join(map(str, statuses)))
+                found[method, route, place] = statuses
+        for method, path in BESIDES:
+            found[method, path, ""] = [_alone(client, one, method, path) for one in identities]
+    with Client(f"http://{debug}") as client:
+        for method, path in DEBUG:
+            found[method, f"{path} of the debug address", ""] = [
+                _alone(client, one, method, path) for one in identities
+            ]
+    return found
+
+
+def _alone(client: Client, one: Identity, method: str, path: str) -> int:
+    auth = (one.name, one.secret) if one.name else None
+    if method == "POST" and path == "/service/token":
+        form = {"grant_type": "password", "username": one.name, "password": one.secret, "client_id": "matrix"}
+        return client.post(path, data=form).status_code
+    return client.request(method, path, auth=auth).status_code
+
+
+def test_the_matrix_is_the_reviewed_one(
+    identities: list[Identity], answers: dict[tuple[str, str, str], list[int]]
+) -> None:
+    rows = [
+        f"{method:6} " + (f"{route:42} {place:17} " if place else f"{route:60} ") + " ".join(map(str, statuses))
+        for (method, route, place), statuses in answers.items()
+    ]
     heads = [f"{number:2}  {one.title}" for number, one in enumerate(identities, start=1)]
     numbers = " " * 68 + " ".join(f"{number:3}" for number in range(1, len(identities) + 1))
     written = "\n".join(["Columns:", *heads, "", numbers, *rows, ""])
     if os.environ.get("LADING_WRITE_MATRIX"):
         MATRIX.write_text(written)
     assert written == MATRIX.read_text()
+
+
+def test_no_role_may_more_than_harbors_table_says(
+    identities: list[Identity], answers: dict[tuple[str, str, str], list[int]]
+) -> None:
+    """In a private project a role may what its row in the table gives, no more and no less; elsewhere what all may."""
+    columns = {one.title: number for number, one in enumerate(identities)}
+    given = {role.name: role.permissions for role in TABLE.values()}
+    needs = {"GET": "pull", "HEAD": "pull", "DELETE": "delete", "PUT": "push", "POST": "push", "PATCH": "push"}
+    for (method, route, place), statuses in answers.items():
+        if place not in ("private", "public") or " from " in route:
+            continue
+        need = "push" if "/uploads/" in route else needs[method]
+        for role in ROLES:
+            held = given[role] if place == "private" else PUBLIC
+            may = need in repository_actions([held])
+            assert (statuses[columns[role]] not in (401, 403)) == may, f"{role}: {method} {route} in {place}"
+        for title in ("nobody", "stranger"):
+            may = place == "public" and need == "pull"
+            assert (statuses[columns[title]] not in (401, 403)) == may, f"{title}: {method} {route} in {place}"
+        for title in ("wrong password", "disabled"):
+            assert statuses[columns[title]] == 401, f"{title}: {method} {route} in {place}"
+
+
+def test_no_route_is_left_out(answers: dict[tuple[str, str, str], list[int]]) -> None:
+    """Every route of the tables is in one of the two texts; those that are not in a table are named here."""
+    asked = {(method, route) for method, route, _ in answers}
+    assert {(method, route.path) for route in routes.ROUTES for method in route.methods} <= asked
+    assert {("GET", path) for path in face._OPEN} | {("GET", path.decode()) for path in token.PATHS} <= asked
+    operations = (MATRIX.parent / "harbor" / "matrix.txt").read_text()
+    lines = {tuple(line[:100].split()) for line in operations.splitlines()}
+    missing = [(route.method, route.path) for route in OPERATIONS if not _in(lines, route)]
+    assert not missing
+
+
+def _in(lines: set[tuple[str, ...]], route: Operation) -> bool:
+    return any(line[:1] == (route.method,) and line[1].startswith(route.path[:80]) for line in lines if len(line) > 1)

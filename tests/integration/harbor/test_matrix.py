@@ -1,6 +1,6 @@
 """Who may what: every operation, asked by every kind of caller, against a reviewed table, ``matrix.txt``.
 
-``LADING_WRITE_MATRIX=1`` writes the table anew; look at what changes. A call is made so that nothing comes of it where it
+``make matrix`` writes the table anew; look at what changes. The other routes are in ``../permission_matrix.txt``. A call is made so that nothing comes of it where it
 is allowed (a body that cannot be read, an id of nothing), so that 400, 404 and 412 mean: this caller may.
 """
 
