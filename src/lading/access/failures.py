@@ -1,14 +1,17 @@
 """Logins that fail: counted by account and by address, and locked out for a while when they are many.
 
 Names that do not exist are counted like those that do, so that a lock tells nothing. Only passwords are guarded so:
-the secrets made here are too long to be guessed, and their owner should not be locked out by somebody else. The rows
-are bounded: old ones go with every purge, and keys are hashes of one length.
+the secrets made here are too long to be guessed, and their owner should not be locked out by somebody else. Of an IPv6
+address the network counts (64 bits), since whoever has one address has all of it. The rows are bounded: keys are hashes
+of one length, and every now and then a failure takes along those that are too old to count.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
 from sqlalchemy import bindparam, delete, select, text
 
@@ -40,6 +43,9 @@ _FORGET = Statement(
     delete(failures).where(failures.c.since < bindparam("before"), failures.c.locked_until < bindparam("now"))
 )
 
+_FORGET_EVERY = 1000
+"""Failures to one, on average, that looks for what can be forgotten."""
+
 
 @dataclass(frozen=True)
 class Lockout:
@@ -68,6 +74,8 @@ class Failures:
 
     async def failed(self, name: str, address: str) -> bool:
         """Count a failure; whether it was the one that locks."""
+        if secrets.randbelow(_FORGET_EVERY) == 0:
+            await self.forget()
         locked = await self._count(_account(name), self._lockout.attempts)
         return await self._count(_address(address), self._lockout.address_attempts) or locked
 
@@ -96,4 +104,14 @@ def _account(name: str) -> str:
 
 
 def _address(address: str) -> str:
-    return "h:" + hashlib.sha256(address.encode("utf-8", "replace")).hexdigest()
+    return "h:" + hashlib.sha256(_network(address).encode("utf-8", "replace")).hexdigest()
+
+
+def _network(address: str) -> str:
+    try:
+        read = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(read, IPv6Address):
+        return str(read)
+    return str(read.ipv4_mapped) if read.ipv4_mapped else str(IPv6Address(int(read) >> 64 << 64))
