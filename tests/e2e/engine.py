@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,14 +81,20 @@ class Containerd:
 
 
 class Engine:
-    """dockerd on its own data, over *containerd*; :meth:`docker` runs the client."""
+    """dockerd on its own data, over *containerd*; :meth:`docker` runs the client.
 
-    def __init__(self, containerd: Containerd) -> None:
+    *within* is what dockerd is started by (``nsenter …``), *environment* is added to its own.
+    """
+
+    def __init__(
+        self, containerd: Containerd, *, within: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.home = _Home("dockerd")
         home = self.home.path
         self.host = f"unix://{home}/docker.sock"
         self.process = Process(
             [
+                *within,
                 program("dockerd"),
                 f"--containerd={containerd.socket}",
                 f"--data-root={home}/data",
@@ -102,6 +108,7 @@ class Engine:
             ],
             log=home / "dockerd.log",
             ready=self._answers,
+            environment=environment,
             timeout=60,
         )
 
