@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -156,3 +157,48 @@ async def test_syslog_goes_on_from_where_it_was(metadata: Metadata, tmp_path: Pa
             receiver.recv(10_000)
     assert all(line.startswith(b"<85>lading-audit: {") for line in lines)
     assert [json.loads(line.partition(b": ")[2])["actor"] for line in lines] == ["one", "two"]
+
+
+PAIRS: list[dict[str, str]] = [
+    {"actor": "alice", "operation": "delete"},
+    {"project": "team", "operation": "delete"},
+    {"project": "team", "actor": "bob"},
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+async def test_what_two_things_are_never_said_of_at_once_is_no_walk(tmp_path: Path, pair: dict[str, str]) -> None:
+    """Each is said of thousands of rows: how much SQLite works for both is counted by its own steps, not by a clock."""
+    path = tmp_path / "index.sqlite"
+    metadata = open_index(f"sqlite:///{path}")
+    await metadata.write(lambda tx: Audit(tx).purge(0))
+    both = {"actor": "alice", "operation": "delete", "project": "team"} | pair
+    others = {"actor": "carol", "operation": "pull", "project": "open"}
+    with sqlite3.connect(path) as connection:
+        for name in pair:
+            row = {**others, name: both[name]}
+            connection.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO audit"
+                " (happened_at, operation, resource_type, resource, project, actor, address, result, count, detail)"
+                " SELECT i, :operation, 'artifact', 'x', :project, :actor, '', 'success', 1, '' FROM n",
+                row,
+            )
+    connection.close()
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    async def look(tx: Transaction) -> int:
+        raw = tx._connection  # type: ignore[attr-defined]
+        raw.set_progress_handler(count, 100)
+        try:
+            assert await Audit(tx).page(Filter(**pair), 50) == []  # type: ignore[arg-type]
+        finally:
+            raw.set_progress_handler(None, 0)
+        return steps
+
+    assert await metadata.read(look) < 50  # thousands of rows would be some 500 hundreds of steps
+    await metadata.close()
