@@ -14,13 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-from lading.config.storage import S3
 from lading.stores.blobs.base import BlobStore
 from lading.stores.blobs.filesystem import FilesystemStore
 from lading.stores.blobs.remote import RemoteStore
-from lading.stores.blobs.s3 import S3Client
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata
+from tests.support.clouds import Azurite, FakeGCS
 from tests.support.objects import Moto, Swift
 
 BLOB_STORES = ("filesystem", "moto")
@@ -32,10 +31,12 @@ _EXPECTED = re.compile(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Over every store; over the slow one, which is a real one, what is marked ``real``."""
+    """Over every store; over the slow one, which is a real one, and over the clouds' emulators what is marked ``real``."""
     if "open_store" in metafunc.fixturenames:
         real = metafunc.definition.get_closest_marker("real") is not None
-        metafunc.parametrize("open_store", [*BLOB_STORES, *(["swift"] if real else [])], indirect=True)
+        metafunc.parametrize(
+            "open_store", [*BLOB_STORES, *(["swift", "azurite", "gcs"] if real else [])], indirect=True
+        )
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,18 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with Azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGCS]:
+    with FakeGCS(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
 @pytest.fixture
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], BlobStore]]:
     """Opens the store; twice, as two processes do."""
@@ -61,8 +74,7 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         if server is None:
             made.append(FilesystemStore(tmp_path / "store", threads=4))
         else:
-            objects = S3Client(S3.model_validate({**server.settings, "rootdirectory": prefix}))
-            made.append(RemoteStore(objects, prefix, where="the test", part=1 << 20))
+            made.append(RemoteStore(server.client(prefix), prefix, where="the test", part=1 << 20))
         return made[-1]
 
     yield make

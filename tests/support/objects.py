@@ -17,6 +17,8 @@ from typing import Any, Self
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 
+from lading.config.storage import S3
+from lading.stores.blobs.s3 import S3Client
 from tests.support.packages import program
 from tests.support.ports import free_port
 from tests.support.process import Process, listening, run
@@ -51,6 +53,10 @@ class Moto(Process):
     def settings(self) -> dict[str, Any]:
         return {"bucket": BUCKET, "region": "us-east-1", "regionendpoint": self.url, **KEYS}
 
+    def client(self, prefix: str) -> S3Client:
+        """A client of the store, its keys below ``prefix``."""
+        return S3Client(S3.model_validate({**self.settings, "rootdirectory": prefix}))
+
     def start(self) -> Self:
         super().start()
         client(self.settings).create_bucket(Bucket=BUCKET)
@@ -81,6 +87,10 @@ class Swift:
     def settings(self) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.ports['proxy']}"
         return {"bucket": BUCKET, "region": "us-east-1", "regionendpoint": url, **SWIFT_KEYS}
+
+    def client(self, prefix: str) -> S3Client:
+        """A client of the store, its keys below ``prefix``."""
+        return S3Client(S3.model_validate({**self.settings, "rootdirectory": prefix}))
 
     def __enter__(self) -> Self:
         (self.root / "devices" / "d1").mkdir(parents=True)

@@ -5,6 +5,7 @@ A problem is ``(path, message)``; a notice is a line.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from lading.config.auth import METHODS
 from lading.config.fields import Section
 from lading.config.model import Configuration
 from lading.config.shape import about, dotted
-from lading.config.storage import S3
+from lading.config.storage import GCS, S3, Azure
 from lading.config.values import parse_address
 
 Path = tuple[str | int, ...]
@@ -41,7 +42,7 @@ def notices(configuration: Configuration) -> Iterator[str]:
     for path, value, _, no_effect in _marked(configuration, ()):
         if no_effect and _active(value):
             yield f"{dotted(path)} has no effect: {no_effect}"
-    if configuration.storage.redirect.disable and configuration.storage.driver != "s3":
+    if configuration.storage.redirect.disable and configuration.storage.bucket is None:
         yield "storage.redirect.disable has no effect: the filesystem and inmemory drivers have nowhere to redirect to"
     if configuration.loglevel:
         yield "loglevel is deprecated: use log.level" + (
@@ -103,17 +104,23 @@ def _storage(configuration: Configuration) -> Iterator[Problem]:
         named = ", ".join(storage.drivers)
         yield ("storage",), f"more than one driver: {named}; keep one (REGISTRY_STORAGE=<driver> replaces the file's)"
     for name in storage.drivers:
-        if name not in {"filesystem", "inmemory", "s3"}:
+        if name not in {"filesystem", "inmemory", "s3", "gcs", "azure"}:
             refused = about(type(storage).model_fields[name], "refused")
             if not _active(getattr(storage, name)):
                 yield ("storage", name), f"refused: {refused}"
     if storage.filesystem is not None and not storage.filesystem.rootdirectory:
         yield ("storage", "filesystem", "rootdirectory"), "must not be empty"
     if storage.s3 is not None:
-        yield from _s3(configuration, storage.s3)
+        yield from _s3(storage.s3)
+    if storage.gcs is not None:
+        yield from _gcs(storage.gcs)
+    if storage.azure is not None:
+        yield from _azure(storage.azure)
+    if storage.bucket is not None:
+        yield from _beside_a_bucket(configuration, storage.bucket)
 
 
-def _s3(configuration: Configuration, s3: S3) -> Iterator[Problem]:
+def _s3(s3: S3) -> Iterator[Problem]:
     at = ("storage", "s3")
     yield from _required(s3, at, "bucket")
     if not s3.region and not s3.regionendpoint:
@@ -129,14 +136,48 @@ def _s3(configuration: Configuration, s3: S3) -> Iterator[Problem]:
         yield (*at, "keyid"), "needs encrypt: true"
     if not s3.v4auth:
         yield (*at, "v4auth"), "refused: Amazon has ended version 2 of its signatures, and Lading does not have it"
+
+
+def _gcs(gcs: GCS) -> Iterator[Problem]:
+    at = ("storage", "gcs")
+    yield from _required(gcs, at, "bucket", "endpoint", "iamendpoint")
+    for key in ("endpoint", "iamendpoint"):
+        if getattr(gcs, key) and not _origin(getattr(gcs, key)):
+            yield (*at, key), "is no address of a server; write it as https://storage.googleapis.com"
+    if gcs.keyfile and gcs.credentials.get_secret_value():
+        yield (*at, "credentials"), "cannot go with keyfile: keep one of the two"
+
+
+def _azure(azure: Azure) -> Iterator[Problem]:
+    at = ("storage", "azure")
+    yield from _required(azure, at, "accountname", "container")
+    if azure.serviceurl and not _origin(azure.serviceurl):
+        yield (*at, "serviceurl"), "is no address of a server; write it as https://account.blob.core.windows.net"
+    if azure.shared and not azure.accountkey.get_secret_value():
+        yield (*at, "accountkey"), "is required, unless credentials.type is client_secret or default_credentials"
+    try:
+        base64.b64decode(azure.accountkey.get_secret_value(), validate=True)
+    except ValueError:
+        yield (*at, "accountkey"), "is not in base64, as the portal shows it"
+    if azure.credentials.type == "client_secret":
+        for key in ("clientid", "tenantid", "secret"):
+            value = getattr(azure.credentials, key)
+            if not (value.get_secret_value() if key == "secret" else value):
+                yield (*at, "credentials", key), "is required with type: client_secret"
+
+
+def _beside_a_bucket(configuration: Configuration, driver: str) -> Iterator[Problem]:
     if not configuration.database.url:
-        message = "is required with storage.s3: names and tags do not lie in the bucket, so say where the index is, as "
-        yield ("database", "url"), message + "sqlite:////var/lib/lading/index.sqlite on a disk that stays"
-    if configuration.accounts is not None and not configuration.accounts.keyfile:
         message = (
-            "is required with storage.s3: the key that seals stored secrets lies beside a volume of files otherwise; "
+            f"is required with storage.{driver}: names and tags do not lie in the bucket, so say where the index is"
         )
-        yield ("accounts", "keyfile"), message + "name a file that all replicas have, as /etc/lading/seal.key"
+        yield ("database", "url"), f"{message}, as sqlite:////var/lib/lading/index.sqlite on a disk that stays"
+    if configuration.accounts is not None and not configuration.accounts.keyfile:
+        message = f"is required with storage.{driver}: the key that seals stored secrets lies beside a volume of files "
+        yield (
+            ("accounts", "keyfile"),
+            f"{message}otherwise; name a file that all replicas have, as /etc/lading/seal.key",
+        )
 
 
 def _oidc(configuration: Configuration) -> Iterator[Problem]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import BeforeValidator, SecretStr, model_validator
 
 from lading.config.fields import (
     Anything,
@@ -21,6 +22,7 @@ from lading.config.fields import (
     group,
     instead_of_zero,
     lasting,
+    natural,
     one_of,
     setting,
     sized,
@@ -29,7 +31,6 @@ from lading.config.fields import (
 DRIVERS = ("filesystem", "inmemory", "s3", "gcs", "azure", "oss", "swift")
 """Every driver registry:2 or 3 ever had; one of them must be named."""
 
-_LATER = "this object store comes with a later version of Lading; use storage.s3 or storage.filesystem"
 _GONE = "registry 3 has removed this driver and Lading does not have it; use storage.filesystem"
 
 
@@ -117,6 +118,84 @@ class S3(Section):
     )
 
 
+def _key_file(given: Any) -> Any:
+    """What a key file of Google's holds, as a map or as text."""
+    value = natural(given)
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+class GCS(Section):
+    """registry:2's ``gcs`` driver; without a key, Google's own rules find who this machine is."""
+
+    go_map: ClassVar[bool] = True
+
+    bucket: Text = setting("", "The bucket. It must be there.")
+    keyfile: Text = setting(
+        "",
+        "A service account's key file. Absent: GOOGLE_APPLICATION_CREDENTIALS, or the role of the machine or the "
+        "workload.",
+    )
+    credentials: Annotated[Secret, BeforeValidator(_key_file)] = setting(
+        SecretStr(""), "What such a file holds, as a map or as JSON; in place of keyfile."
+    )
+    rootdirectory: Text = setting("", "A prefix of every key; blobs below it in registry:2's layout.")
+    chunksize: Annotated[Size, sized(5 * 2**20, 30 * 2**20)] = setting(
+        16 * 2**20, "How large a part of an upload is. Uploads beyond 2,000 parts have larger ones."
+    )
+    maxconcurrency: Annotated[Whole, between(1, 1000)] = setting(
+        50, "How many calls that put parts together run at once."
+    )
+    endpoint: Text = setting(
+        "https://storage.googleapis.com", "The address of the service, for private endpoints; redirects use it too."
+    )
+    iamendpoint: Text = setting(
+        "https://iamcredentials.googleapis.com",
+        "The address of the service that signs URLs for an identity without a key of its own.",
+    )
+
+
+class AzureCredentials(Section):
+    go_map: ClassVar[bool] = True
+
+    type: Annotated[Text, one_of("shared_key", "client_secret", "default_credentials", "default")] = setting(
+        "shared_key",
+        "Who asks: shared_key (accountkey), client_secret (the three keys below), or default_credentials: what the "
+        "environment, a managed identity or a workload identity says (default is short for it).",
+    )
+    clientid: Text = setting("", "The application's id, for client_secret.")
+    tenantid: Text = setting("", "The directory's id, for client_secret.")
+    secret: Secret = setting(SecretStr(""), "The application's secret, for client_secret.")
+
+
+class Azure(Section):
+    """registry:2's ``azure`` driver."""
+
+    go_map: ClassVar[bool] = True
+
+    accountname: Text = setting("", "The storage account.")
+    accountkey: Secret = setting(SecretStr(""), "Its key, in base64; unless credentials says otherwise.")
+    container: Text = setting("", "The container. It must be there.")
+    realm: Text = setting("core.windows.net", "The domain of the cloud, as core.chinacloudapi.cn.")
+    serviceurl: Text = setting("", "The address of the service, where it is not https://<accountname>.blob.<realm>.")
+    rootdirectory: Text = setting("", "A prefix of every key; blobs below it in registry:2's layout.")
+    credentials: AzureCredentials = group(AzureCredentials, "Who asks, where it is not the account's key.")
+    chunksize: Annotated[Size, sized(5 * 2**20, 30 * 2**20)] = setting(
+        16 * 2**20, "How large a block of an upload is. Uploads beyond 2,000 blocks have larger ones."
+    )
+    skipverify: Flag = setting(False, "Do not check the server's certificate.")
+    max_retries: Anything = setting(
+        5, "How often Azure's Go SDK tries again.", no_effect="Lading tries again four times, within a few seconds"
+    )
+    retry_delay: Anything = setting(
+        "100ms", "How long that SDK waits.", no_effect="Lading tries again four times, within a few seconds"
+    )
+
+    @property
+    def shared(self) -> bool:
+        """Whether requests are signed by the account's key."""
+        return self.credentials.type == "shared_key"
+
+
 class Delete(Section):
     go_map: ClassVar[bool] = True
 
@@ -195,8 +274,8 @@ class Storage(Section):
         None, "Blobs in memory, gone when the process ends; the index is temporary too."
     )
     s3: S3 | None = setting(None, "Blobs in Amazon S3 or what speaks like it. Needs database.url.")
-    gcs: Anything = setting(None, "Blobs in Google Cloud Storage.", refused=_LATER)
-    azure: Anything = setting(None, "Blobs in Azure Blob Storage.", refused=_LATER)
+    gcs: GCS | None = setting(None, "Blobs in Google Cloud Storage. Needs database.url.")
+    azure: Azure | None = setting(None, "Blobs in Azure Blob Storage. Needs database.url.")
     oss: Anything = setting(None, "Blobs in Alibaba's object store.", refused=_GONE)
     swift: Anything = setting(None, "Blobs in OpenStack Swift.", refused=_GONE)
     delete: Delete = group(Delete, "Deletion.")
@@ -221,8 +300,17 @@ class Storage(Section):
         return tuple(name for name in DRIVERS if name in self.model_fields_set and getattr(self, name) is not None)
 
     @property
-    def driver(self) -> Literal["filesystem", "inmemory", "s3"]:
-        """The driver in use."""
+    def bucket(self) -> Literal["s3", "gcs", "azure"] | None:
+        """The driver of an object store, if that is what is used."""
         if self.s3 is not None:
             return "s3"
+        if self.gcs is not None:
+            return "gcs"
+        return "azure" if self.azure is not None else None
+
+    @property
+    def driver(self) -> Literal["filesystem", "inmemory", "s3", "gcs", "azure"]:
+        """The driver in use."""
+        if self.bucket is not None:
+            return self.bucket
         return "inmemory" if self.inmemory is not None else "filesystem"

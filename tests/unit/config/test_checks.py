@@ -36,10 +36,6 @@ def problems(tmp_path: Path, extra: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("extra", "key", "instead"),
     [
-        ("storage: gcs", "storage.gcs", "storage.s3"),
-        ("storage: {azure: {container: b, accountkey: geheim}}", "storage.azure", "storage.s3"),
-        ("storage: {gcs: {bucket: b}}", "storage.gcs", "storage.filesystem"),
-        ("storage: {azure: {accountname: a, max_retries: 3}}", "storage.azure", "storage.filesystem"),
         ("storage: {oss: {bucket: b}}", "storage.oss", "storage.filesystem"),
         ("storage: {swift: }", "storage.swift", "storage.filesystem"),
         ("auth: {silly: {realm: a, service: b}}", "auth.silly", "auth.htpasswd"),
@@ -227,6 +223,22 @@ def test_what_has_no_effect_or_is_a_risk_is_told(tmp_path: Path, extra: str, key
         ("storage: {s3: {bucket: b, chunksize: 1MiB}}", "storage.s3.chunksize: must be from 5MiB to 5GiB"),
         ("storage: {s3: {bucket: b, storageclass: COLD}}", "storage.s3.storageclass: must be STANDARD"),
         ("storage: {s3: {bucket: b, regionendpoint: 'ftp://a'}}", "storage.s3.regionendpoint: is no address"),
+        ("storage: gcs", "storage.gcs.bucket: is required"),
+        ("storage: {gcs: {bucket: b}}", "database.url: is required with storage.gcs"),
+        ("storage: {gcs: {bucket: b, chunksize: 1MiB}}", "storage.gcs.chunksize: must be from 5MiB to 30MiB"),
+        ("storage: {gcs: {bucket: b, endpoint: 'ftp://a'}}", "storage.gcs.endpoint: is no address"),
+        ("storage: {gcs: {bucket: b, keyfile: /k, credentials: {type: geheim}}}", "storage.gcs.credentials: cannot go"),
+        ("storage: {azure: {container: b}}", "storage.azure.accountname: is required"),
+        ("storage: {azure: {accountname: a, container: b}}", "storage.azure.accountkey: is required, unless"),
+        (
+            "storage: {azure: {accountname: a, container: b, accountkey: geheim!}}",
+            "storage.azure.accountkey: is not in",
+        ),
+        (
+            "storage: {azure: {accountname: a, container: b, credentials: {type: client_secret}}}",
+            "storage.azure.credentials.tenantid: is required with type: client_secret",
+        ),
+        ("storage: {azure: {serviceurl: a}}", "storage.azure.serviceurl: is no address"),
         ("storage: {s3: {bukket: b}}", "storage.s3.bukket: there is no such key; did you mean storage.s3.bucket?"),
         ("server: {workers: 1000}", "server.workers: must be from 0 to 256"),
         ("limits: {manifestsize: 1GiB}", "limits.manifestsize: must be from 64KiB to 64MiB"),
