@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import httpx2
+import jwt
 import pytest
+import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -181,3 +185,38 @@ async def test_googles_signature_is_that_of_the_key(tmp_path: Path) -> None:
         hashed = hashlib.sha256(request.encode()).hexdigest()
         text = f"GOOG4-RSA-SHA256\n{values['X-Goog-Date']}\n{scope}\n{hashed}".encode()
         cloud.tokens.key.public_key().verify(bytes.fromhex(signature), text, padding.PKCS1v15(), hashes.SHA256())
+
+
+@pytest.mark.anyio
+async def test_an_identity_of_azure_in_place_of_the_key(tmp_path: Path) -> None:
+    """Calls with a token, which Azurite takes over TLS alone, and URLs signed by the key Azure lends for it."""
+
+    class Tokens:
+        async def get_token(self, scope: str) -> SimpleNamespace:
+            assert scope == "https://storage.azure.com/.default"
+            now = int(time.time())
+            claims = {"iss": f"https://sts.windows.net/{tenant}/", "aud": scope.removesuffix("/.default")}
+            times = {"nbf": now - 60, "iat": now - 60, "exp": now + 3600}
+            return SimpleNamespace(token=jwt.encode({**claims, **times, "oid": str(uuid4()), "tid": tenant}, "x" * 32))
+
+        async def close(self) -> None: ...
+
+    tenant = str(uuid4())
+    made = trustme.CA().issue_cert("127.0.0.1")
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    with Azurite(tmp_path, tls=(tmp_path / "cert.pem", tmp_path / "key.pem")) as cloud:
+        application = {"type": "client_secret", "clientid": "c", "tenantid": tenant, "secret": "s"}
+        client = AzureClient(Azure.model_validate({**cloud.settings, "credentials": application}))
+        assert client._tokens is not None
+        await client._tokens.close()
+        client._tokens = Tokens()
+        await client.put("a/b", b"hello")
+        await client.copy("a/b", "c/d", 5)
+        assert (await client.read("c/d") or ())[0] == b"hello"
+        url = await client.sign("a/b", 600)
+        assert url is not None
+        with httpx2.Client(verify=False, trust_env=False) as http:
+            assert http.get(url).text == "hello"
+            assert http.get(url.replace("/a/b", "/c/d")).status_code == 403
+        await client.close()

@@ -63,14 +63,19 @@ def azurite() -> Path:
 
 
 class Azurite(Process):
-    """``with Azurite(tmp_path) as store:``; ``settings`` go below ``storage.azure``."""
+    """``with Azurite(tmp_path) as store:``; ``settings`` go below ``storage.azure``.
 
-    def __init__(self, root: Path) -> None:
+    ``tls``: its certificate and key; it then takes tokens as well, whoever signed them.
+    """
+
+    def __init__(self, root: Path, *, tls: tuple[Path, Path] | None = None) -> None:
         self.port = free_port()
         argv: list[str | Path] = [
             _NODE / "bin" / "node", azurite() / "dist" / "src" / "blob" / "main.js", "--blobPort", str(self.port),
             "--location", root, "--silent", "--disableTelemetry", "--disableProductStyleUrl",
         ]  # fmt: skip
+        if tls is not None:
+            argv += ["--cert", tls[0], "--key", tls[1], "--oauth", "basic"]
         super().__init__(
             argv,
             log=root / "azurite.log",
@@ -79,12 +84,12 @@ class Azurite(Process):
             directory=root,
             timeout=90,
         )
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        url = f"{self.url}/{ACCOUNT}"
-        return {"accountname": ACCOUNT, "accountkey": ACCOUNT_KEY, "container": BUCKET, "serviceurl": url}
+        given = {"accountname": ACCOUNT, "accountkey": ACCOUNT_KEY, "container": BUCKET, "skipverify": True}
+        return {**given, "serviceurl": f"{self.url}/{ACCOUNT}"}
 
     def client(self, prefix: str) -> AzureClient:
         """A client of the store, its keys below ``prefix``."""
