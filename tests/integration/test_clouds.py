@@ -213,7 +213,9 @@ async def test_an_identity_of_azure_in_place_of_the_key(tmp_path: Path) -> None:
         client._tokens = Tokens()
         await client.put("a/b", b"hello")
         await client.copy("a/b", "c/d", 5)
-        assert (await client.read("c/d") or ())[0] == b"hello"
+        copied = await client.read("c/d")
+        assert copied is not None
+        assert copied[0] == b"hello"
         url = await client.sign("a/b", 600)
         assert url is not None
         with httpx2.Client(verify=False, trust_env=False) as http:
