@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.counts import add_option, count, long, show
+from tests.support.directory import Slapd
 from tests.support.plugin import pytest_runtest_makereport
 from tests.support.postgres import Postgres
 
@@ -44,6 +45,13 @@ def anyio_backend() -> str:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL for the tests of this process; each takes a database of its own."""
     with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slapd() -> Iterator[Slapd]:
+    """An OpenLDAP for the tests of this process."""
+    with Slapd() as server:
         yield server
 
 

@@ -21,6 +21,7 @@ from uuid import uuid4
 from sqlalchemy import bindparam, select, text
 
 from lading.access.clientcertificates import Naming, Part
+from lading.access.directory.settings import DirectorySettings, GroupSettings
 from lading.access.failures import Lockout
 from lading.access.guard import Guard, Open, guard
 from lading.access.htpasswd import Htpasswd
@@ -40,10 +41,12 @@ from lading.api.services import Manners, Services
 from lading.config.accounts import Accounts as AccountsSection
 from lading.config.accounts import CertificateRule
 from lading.config.accounts import Oidc as OidcSection
+from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
 from lading.control.accounts import Accounts, Settings, are_on, tend
 from lading.control.audit import Syslog
+from lading.control.directory import Sync
 from lading.control.health import Health
 from lading.control.notifications import Address, Notifications
 from lading.errors import ConfigurationError
@@ -204,6 +207,7 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "prune-jobs": lambda registry: Kind(_history(registry).prune),
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
+    "sync-directory": lambda registry: _sync(registry),  # noqa: PLW0108 - it stands further down
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
 }
 """Every kind of job; None: not done in this process."""
@@ -214,6 +218,7 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "prune-jobs": lambda c: "@hourly",
     # also where they are not named: they may be on because they were
     "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
+    "sync-directory": lambda c: every(c.accounts.ldap.sync) if c.accounts and c.accounts.ldap else None,
     "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
 """When a job is enqueued by itself; None: never."""
@@ -248,6 +253,13 @@ async def _tend(registry: Registry, task: Task) -> object:
 def _syslog(registry: Registry) -> Kind | None:
     section = registry.configuration.accounts
     return Kind(Syslog(registry.metadata, section.audit.syslog).work) if section and section.audit.syslog else None
+
+
+def _sync(registry: Registry) -> Kind | None:
+    section = registry.configuration.accounts
+    if section is None or not section.enabled or section.ldap is None:
+        return None
+    return Kind(Sync(registry.metadata, directory_settings(section.ldap)).work)
 
 
 def _purging(configuration: Configuration) -> UploadPurging:
@@ -365,6 +377,47 @@ def account_settings(configuration: Configuration) -> Settings:
                 max_age=_ms(one.maxage) // 1000,
             )
             for one in section.trust
+        ),
+        ldap=directory_settings(section.ldap) if section.ldap is not None else None,
+    )
+
+
+def directory_settings(section: LdapSection) -> DirectorySettings:
+    """What the configuration says of a directory; reads the file with its password."""
+    password = section.bindpassword.get_secret_value()
+    if section.bindpasswordfile:
+        try:
+            password = Path(section.bindpasswordfile).read_text().strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            problem = (
+                f"accounts.ldap.bindpasswordfile: {section.bindpasswordfile} cannot be read: {type(error).__name__}"
+            )
+            raise ConfigurationError(problem, [problem]) from None
+    groups = section.groups
+    return DirectorySettings(
+        url=section.url,
+        base=section.basedn,
+        starttls=section.starttls,
+        verify=section.verify,
+        ca=section.ca,
+        user=section.binddn,
+        password=password,
+        filter=section.filter,
+        scope=section.scope,
+        uid=section.uid,
+        email=section.email,
+        full_name=section.realname,
+        timeout=max(1, int(section.timeout.total_seconds())),
+        cache=section.cache.total_seconds(),
+        groups=GroupSettings(
+            base=groups.basedn,
+            filter=groups.filter,
+            scope=groups.scope,
+            name=groups.name,
+            admin=groups.admindn,
+            membership=groups.membership,
+            nested=groups.nested,
+            member=groups.member,
         ),
     )
 

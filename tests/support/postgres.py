@@ -38,10 +38,10 @@ def unprivileged(*words: str | Path) -> list[str | Path]:
     """A command as a user that PostgreSQL runs as: anyone but root."""
     if os.geteuid() != 0:
         return list(words)
-    return [program("setpriv"), f"--reuid={_owner()}", f"--regid={_owner()}", "--clear-groups", *words]
+    return [program("setpriv"), f"--reuid={owner()}", f"--regid={owner()}", "--clear-groups", *words]
 
 
-def _owner() -> str:
+def owner() -> str:
     return "postgres" if any(user.pw_name == "postgres" for user in pwd.getpwall()) else "nobody"
 
 
@@ -139,7 +139,7 @@ class Postgres(Process):
 
     def _make(self) -> None:
         if os.geteuid() == 0:
-            shutil.chown(self.root, _owner())
+            shutil.chown(self.root, owner())
         if self._primary is not None:
             source = f"host=127.0.0.1 port={self._primary.port} user={USER} application_name=standby"
             argv: Sequence[str | Path] = (
@@ -173,8 +173,8 @@ class PgBouncer(Process):
             f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 200\n"
         )
         if os.geteuid() == 0:
-            shutil.chown(self.root, _owner())
-            shutil.chown(settings, _owner())
+            shutil.chown(self.root, owner())
+            shutil.chown(settings, owner())
         super().__init__(
             unprivileged(program("pgbouncer"), settings),
             log=self.root / "log",

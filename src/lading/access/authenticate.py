@@ -16,6 +16,7 @@ import structlog
 from lading.access import credentials
 from lading.access.clientcertificates import Named
 from lading.access.credentials import Prefix
+from lading.access.directory.away import Away
 from lading.access.failures import Failures, Lockout
 from lading.access.issuers import TokenRefused
 from lading.access.passwords import Checker
@@ -84,7 +85,11 @@ class Authenticate:
             raise TooMany("too many logins failed: try again later", retry_after=locked)
         for provider in self._providers:
             noted = provider.remembered(name, password)
-            principal = await provider.verify(name, password)
+            try:
+                principal = await provider.verify(name, password)
+            except Away:
+                await self._guessed(name, address, provider.source)
+                raise
             if principal is not None:
                 if not noted:
                     await self._succeeded(principal)
@@ -193,6 +198,12 @@ class Authenticate:
             await Failures(tx, self._lockout).succeeded(principal.name)
 
         await self._metadata.write(note, durable=False)
+
+    async def _guessed(self, name: str, address: str, source: str) -> None:
+        """Count a failure where a directory that is away cannot have been meant: a password kept here may be guessed at."""
+        user = await self._metadata.read(lambda tx: Users(tx).named(name))
+        if user is None or user.source != source:
+            await self._failed(name, address)
 
     async def _failed(self, name: str, address: str) -> LoginRefused:
         locks = await self._metadata.write(lambda tx: Failures(tx, self._lockout).failed(name, address), durable=False)

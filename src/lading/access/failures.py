@@ -100,7 +100,8 @@ class Failures:
 
 
 def _account(name: str) -> str:
-    return "a:" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    # a directory takes Alice for alice, and no guess is to be had for free by writing her name otherwise
+    return "a:" + hashlib.sha256(name.casefold().encode("utf-8", "replace")).hexdigest()
 
 
 def _address(address: str) -> str:

@@ -84,6 +84,7 @@ _OF_SOURCE = Statement(
     .join(groups, groups.c.id == group_members.c.group_id)
     .where(group_members.c.user_id == bindparam("user"), groups.c.source == bindparam("source"))
 )
+_EVERY_OF_SOURCE = Statement(select(groups.c.id, groups.c.subject).where(groups.c.source == bindparam("source")))
 _MEMBERS = Statement(
     select(group_members.c.user_id)
     .where(group_members.c.group_id == bindparam("wanted"))
@@ -174,6 +175,10 @@ class Groups:
     async def of(self, user: int) -> list[int]:
         """The groups a user is in."""
         return [row[0] for row in await self._tx.rows(_OF, user=user)]
+
+    async def of_source(self, source: str) -> list[tuple[int, str]]:
+        """The ids and subjects of all groups of a source."""
+        return [(row[0], row[1]) for row in await self._tx.rows(_EVERY_OF_SOURCE, source=source)]
 
     async def members(self, group: int) -> list[int]:
         """The users in a group."""

@@ -18,6 +18,8 @@ from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 LOCAL = "local"
 MAX_NAME = 255
+DEPARTED = "departed:"
+"""Stands before the subject of a user who is disabled because their source of identities does not have them any more."""
 
 _NAME = re.compile(r"[^\x00-\x20\x7f\"#$%&'()*+,/:;<=>?\[\\\]^`{|}~][^\x00-\x1f\x7f\",#$%&'()*+/:;<=>?\[\\\]^`{|}~]*")
 _EMAIL = re.compile(r"[^\s@<>\"\x00-\x1f]{1,128}@[^\s@<>\"\x00-\x1f]{1,126}")
@@ -97,7 +99,15 @@ _ADMIN = Statement(
     update(users).where(users.c.id == bindparam("user")).values(admin=bindparam("flag"), updated_at=bindparam("now"))
 )
 _DISABLED = Statement(
-    update(users).where(users.c.id == bindparam("user")).values(disabled=bindparam("flag"), updated_at=bindparam("now"))
+    update(users)
+    .where(users.c.id == bindparam("user"))
+    .values(disabled=bindparam("flag"), subject=bindparam("new_subject"), updated_at=bindparam("now"))
+)
+_OF_SOURCE = Statement(
+    select(*_columns)
+    .where(users.c.source == bindparam("source"), users.c.id > bindparam("after"))
+    .order_by(users.c.id)
+    .limit(bindparam("limit"))
 )
 _SEEN = Statement(update(users).where(users.c.id == bindparam("user")).values(seen_at=bindparam("now")))
 _DELETE = Statement(delete(users).where(users.c.id == bindparam("user")))
@@ -221,11 +231,12 @@ class Users:
 
     async def set_disabled(self, user: User, *, disabled: bool) -> None:
         """Lock a user out, or let them in again; the last administrator cannot be locked out."""
-        if disabled:
-            await self._keep_an_admin(user)
-        await self._tx.execute(_DISABLED, user=user.id, flag=disabled, now=self._tx.now)
-        if disabled:
-            await self.end_logins(user.id)
+        await self._disable(user, user.subject.removeprefix(DEPARTED), disabled=disabled)
+
+    async def set_departed(self, user: User, *, departed: bool) -> None:
+        """The same because of what their source of identities says; it can take back what it said, and nothing else."""
+        subject = user.subject.removeprefix(DEPARTED)
+        await self._disable(user, DEPARTED + subject if departed else subject, disabled=departed)
 
     async def delete(self, user: User) -> None:
         """Delete a user, their memberships and secrets; the last administrator stays."""
@@ -262,6 +273,23 @@ class Users:
         if not keep_sessions:
             await self._tx.execute(_FORGET_SESSIONS, user=user)
         await Revocations(self._tx).add(f"u{user}")
+
+    async def of_source(self, source: str, after: int, limit: int) -> Sequence[User]:
+        """The users of a source of identities, by id, from behind one of them."""
+        rows = await self._tx.rows(_OF_SOURCE, source=source, after=after, limit=limit)
+        return [user for row in rows if (user := record(row))]
+
+    @staticmethod
+    def is_email(text: str) -> bool:
+        """Whether a user can have this address."""
+        return _EMAIL.fullmatch(text) is not None
+
+    async def _disable(self, user: User, subject: str, *, disabled: bool) -> None:
+        if disabled:
+            await self._keep_an_admin(user)
+        await self._tx.execute(_DISABLED, user=user.id, flag=disabled, new_subject=subject, now=self._tx.now)
+        if disabled:
+            await self.end_logins(user.id)
 
     async def _keep_an_admin(self, user: User) -> None:
         if user.admin and not user.disabled and await self._tx.value(_ADMINS) == 1:

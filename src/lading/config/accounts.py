@@ -24,6 +24,7 @@ from lading.config.fields import (
     one_of,
     setting,
 )
+from lading.config.ldap import Ldap
 
 
 def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -219,5 +220,6 @@ class Accounts(Section):
     oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")
     trust: tuple[Trust, ...] = setting((), "Jobs of CI systems that may log in with the token they have there.")
     session: Session = group(Session, "How long browsers stay logged in.")
+    ldap: Ldap | None = setting(None, "A directory (LDAP, Active Directory) whose people log in here.")
     audit: Audit = group(Audit, "What is kept of who did what.")
     certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from lading.config import ldap
 from lading.config.auth import METHODS
 from lading.config.fields import Section
 from lading.config.model import Configuration
@@ -31,6 +32,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
     yield from _auth(configuration)
     yield from _oidc(configuration)
     yield from _trust(configuration)
+    yield from _ldap(configuration)
     yield from _http(configuration)
     yield from _certificates(configuration)
     yield from _notifications(configuration)
@@ -52,6 +54,8 @@ def notices(configuration: Configuration) -> Iterator[str]:
         yield "validation.enabled is deprecated: use validation.disabled"
     if configuration.http.debug.prometheus.enabled and not configuration.http.debug.addr:
         yield "http.debug.prometheus.enabled has no effect: there is no debug server without http.debug.addr"
+    if configuration.accounts is not None and configuration.accounts.ldap is not None:
+        yield from ldap.notices(configuration.accounts.ldap)
     for path, duration in _durations(configuration, ()):
         if timedelta(0) < duration < timedelta(milliseconds=1):
             yield f"{dotted(path)} is shorter than a millisecond: a number without a unit counts nanoseconds; write 60s"
@@ -246,6 +250,12 @@ def _certificates(configuration: Configuration) -> Iterator[Problem]:
         yield (*at, "authorities"), "needs header; certificates in TLS are checked against http.tls.clientcas"
     if section.header and not configuration.accounts.trustedproxies:
         yield (*at, "header"), "needs accounts.trustedproxies: nobody's header would be read"
+
+
+def _ldap(configuration: Configuration) -> Iterator[Problem]:
+    if configuration.accounts is not None and configuration.accounts.ldap is not None:
+        for key, message in ldap.problems(configuration.accounts.ldap):
+            yield ("accounts", "ldap", key), message
 
 
 def _http(configuration: Configuration) -> Iterator[Problem]:

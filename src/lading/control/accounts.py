@@ -14,6 +14,8 @@ from sqlalchemy import bindparam, select, text
 from lading.access.accounts import AccountsFile
 from lading.access.authenticate import Authenticate
 from lading.access.clientcertificates import ClientCertificates, Naming, read_authorities
+from lading.access.directory.settings import DirectorySettings
+from lading.access.directory.threads import Directory
 from lading.access.failures import Failures, Lockout
 from lading.access.gate import Gate
 from lading.access.identities import SOURCE as OIDC
@@ -25,6 +27,7 @@ from lading.access.passwords import Checker, Policy, hashed
 from lading.access.principal import Kind, Principal
 from lading.access.providers.base import IdentityProvider
 from lading.access.providers.htpasswd import HtpasswdFile
+from lading.access.providers.ldap import Ldap
 from lading.access.providers.local import Local
 from lading.access.providers.oidc import CliSecrets
 from lading.access.refresh import RefreshTokens
@@ -88,6 +91,7 @@ class Settings:
     identity_networks: tuple[str, ...] = ()
     oidc: OidcSettings | None = None
     trusts: tuple[Configured, ...] = ()
+    ldap: DirectorySettings | None = None
 
 
 class Named(Protocol):
@@ -210,6 +214,7 @@ class Accounts:
         self.seal = seal
         self.recorder = Recorder(metadata, pulls=settings.pulls)
         self.checker = Checker()
+        self.directory = Directory(settings.ldap) if settings.ldap is not None else None
         self.keyring = Keyring(seal, settings.issuer, settings.service)
         self.outbound = Outbound(settings.identity_networks, settings.oidc.ca if settings.oidc else "")
         self.oidc = Oidc(metadata, seal, settings.oidc, self.outbound) if settings.oidc else None
@@ -296,4 +301,6 @@ class Accounts:
             providers.insert(0, CliSecrets(self._metadata, self.oidc))
         if self.settings.htpasswd is not None:
             providers.append(HtpasswdFile(self._metadata, self.checker, AccountsFile(self.settings.htpasswd)))
+        if self.directory is not None:
+            providers.append(Ldap(self._metadata, self.directory))
         return providers

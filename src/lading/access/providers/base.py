@@ -17,7 +17,8 @@ class IdentityProvider(Protocol):
     async def verify(self, name: str, password: bytes) -> Principal | None:
         """The user, who has a row from then on; None where the source does not know the name or the password is wrong.
 
-        Both take the same time, and so does a name that belongs to another source. May raise ``Unavailable``.
+        Both take the same time, and so does a name that belongs to another source. May raise ``Unavailable``, and
+        :class:`~lading.access.directory.away.Away` where the source does not answer.
         """
 
     def remembered(self, name: str, password: bytes) -> bool:

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _OPERATIONS = """
-LDAP:
-POST /ldap/ping
-GET /ldap/users/search
-POST /ldap/users/import
-GET /ldap/groups/search
 configuration:
 GET /internalconfig
 scan:

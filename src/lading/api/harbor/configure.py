@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from lading.access.directory.settings import DirectorySettings
 from lading.access.oidc import OidcSettings
 from lading.api.harbor.call import Call
+from lading.api.harbor.ldap import SCOPES
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
 from lading.control import settings
@@ -58,7 +60,11 @@ async def update(call: Call) -> Response:
 async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
     changed, configured = await settings.read(tx), call.accounts.settings
     return {
-        "auth_mode": "oidc_auth" if configured.oidc is not None else "db_auth",
+        "auth_mode": "oidc_auth"
+        if configured.oidc is not None
+        else "ldap_auth"
+        if configured.ldap is not None
+        else "db_auth",
         "primary_auth_mode": False,
         "banner_message": changed.banner,
         "notification_enable": True,
@@ -74,6 +80,7 @@ async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
         "token_expiration": configured.lifetimes.token // 60_000,
         "session_timeout": configured.sessions.idle // 60_000,
         **(_oidc(configured.oidc) if configured.oidc is not None else {}),
+        **(_ldap(configured.ldap) if configured.ldap is not None else {}),
     }
 
 
@@ -89,6 +96,27 @@ def _oidc(settings: OidcSettings) -> dict[str, str | int | bool]:
         "oidc_user_claim": settings.user_claim,
         "oidc_auto_onboard": settings.auto_onboard,
         "oidc_verify_cert": True,
+    }
+
+
+def _ldap(directory: DirectorySettings) -> dict[str, str | int | bool]:
+    """Harbor's names for ``accounts.ldap``; the password is not shown, as there."""
+    groups = directory.groups
+    return {
+        "ldap_url": directory.url,
+        "ldap_search_dn": directory.user,
+        "ldap_base_dn": directory.base,
+        "ldap_filter": directory.filter,
+        "ldap_uid": directory.uid,
+        "ldap_scope": SCOPES[directory.scope],
+        "ldap_timeout": directory.timeout,
+        "ldap_verify_cert": directory.verify,
+        "ldap_group_base_dn": groups.base,
+        "ldap_group_search_filter": groups.filter,
+        "ldap_group_attribute_name": groups.name,
+        "ldap_group_search_scope": SCOPES[groups.scope],
+        "ldap_group_admin_dn": groups.admin,
+        "ldap_group_membership_attribute": groups.membership,
     }
 
 

@@ -48,7 +48,11 @@ async def get(call: Call) -> Response:
     settings = await call.services.metadata.read(read)
     oidc = call.accounts.settings.oidc
     told = Information(
-        auth_mode="oidc_auth" if oidc is not None else "db_auth",
+        auth_mode="oidc_auth"
+        if oidc is not None
+        else "ldap_auth"
+        if call.accounts.settings.ldap is not None
+        else "db_auth",
         primary_auth_mode=False,
         self_registration=call.accounts.settings.self_registration,
         banner_message=settings.banner,
