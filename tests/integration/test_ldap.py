@@ -160,10 +160,15 @@ def test_whoever_is_gone_loses_what_goes_on(server: WithAccounts, slapd: Slapd) 
 def test_whoever_comes_back_is_let_in(server: WithAccounts, slapd: Slapd) -> None:
     server.ask("bob", word("bob"))
     personal = server.personal_token("bob")
+    # another name does not make another person
     slapd.change(f"dn: uid=bob,{PEOPLE}\nchangetype: modrdn\nnewrdn: uid=robert\ndeleteoldrdn: 1\n")
     sync(server, slapd)
+    assert server.ask("bob", personal).status_code == 200
+    move = "changetype: modrdn\nnewrdn: uid=bob\ndeleteoldrdn: 1\nnewsuperior: "
+    slapd.change(f"dn: uid=robert,{PEOPLE}\n{move}{GROUPS}\n")
+    sync(server, slapd)
     assert server.ask("bob", personal).status_code == 401
-    slapd.change(f"dn: uid=robert,{PEOPLE}\nchangetype: modrdn\nnewrdn: uid=bob\ndeleteoldrdn: 1\n")
+    slapd.change(f"dn: uid=bob,{GROUPS}\n{move}{PEOPLE}\n")
     sync(server, slapd)
     assert server.ask("bob", personal).status_code == 200
     # what an administrator said is not the directory's to take back

@@ -61,6 +61,7 @@ rootdn "cn=root,{suffix}"
 rootpw {word}
 directory {root}/{name}
 dbnosync
+limits dn.exact="cn=limited,{suffix}" size=500
 index objectClass,uid,member,cn,memberUid,sAMAccountName eq
 access to attrs=userPassword by anonymous auth by * none
 access to * by users read by anonymous auth
@@ -172,6 +173,10 @@ def openldap() -> Iterator[str]:
         yield f"dn: {unit}\nobjectClass: organizationalUnit\n"
     yield (
         f"dn: {SEARCHER}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: searcher\n"
+        f"userPassword: {SEARCHERS_WORD}\n"
+    )
+    yield (
+        f"dn: cn=limited,{BASE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: limited\n"
         f"userPassword: {SEARCHERS_WORD}\n"
     )
     yield f"dn: ou=away,{PEOPLE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: away\nref: ldap://127.0.0.1:9/\n"

@@ -255,7 +255,7 @@ def _certificates(configuration: Configuration) -> Iterator[Problem]:
 def _ldap(configuration: Configuration) -> Iterator[Problem]:
     if configuration.accounts is not None and configuration.accounts.ldap is not None:
         for key, message in ldap.problems(configuration.accounts.ldap):
-            yield ("accounts", "ldap", key), message
+            yield ("accounts", "ldap", *key.split(".")), message
 
 
 def _http(configuration: Configuration) -> Iterator[Problem]:

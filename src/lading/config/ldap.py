@@ -95,6 +95,9 @@ def problems(section: Ldap) -> Iterator[tuple[str, str]]:
         yield "bindpasswordfile", "cannot go with bindpassword: keep one of the two"
     if section.binddn and not section.bindpassword.get_secret_value() and not section.bindpasswordfile:
         yield "bindpassword", "is missing: binddn without a password is nobody to a directory"
+    admin, base = (text.lower().replace(" ", "") for text in (section.groups.admindn, section.groups.basedn))
+    if admin and not admin.endswith(base):
+        yield "groups.admindn", "is not below groups.basedn, where groups are looked for"
     if section.starttls and section.url.startswith("ldaps:"):
         yield "starttls", "cannot go with ldaps://, which is TLS already"
 

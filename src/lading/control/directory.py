@@ -10,7 +10,7 @@ import structlog
 
 from lading.access import arrivals
 from lading.access.arrivals import SOURCE
-from lading.access.directory.people import Login, among, groups_of, normal
+from lading.access.directory.people import Login, among, groups_of, normal, of_keys
 from lading.access.directory.settings import DirectorySettings
 from lading.access.directory.threads import Directory
 from lading.access.users import DEPARTED, User, Users
@@ -88,11 +88,11 @@ def _look(
 ) -> dict[int, Login]:
     """Those of the users who are in the directory and not disabled there, by their ids."""
     by_key = {user.subject.removeprefix(DEPARTED): user.id for user in users}
-    found = {
-        by_key[person.key]: person
-        for person in among(connection, settings, [user.name for user in users])
-        if person.key in by_key and not person.disabled
-    }
+    people = of_keys(connection, settings, list(by_key))
+    known = {person.key for person in people}
+    unseen = [user.name for user in users if user.subject.removeprefix(DEPARTED) not in known]
+    people += among(connection, settings, unseen) if unseen else []
+    found = {by_key[person.key]: person for person in people if person.key in by_key and not person.disabled}
     return {
         user: Login(person, groups_of(connection, settings, person, list(groups))) for user, person in found.items()
     }

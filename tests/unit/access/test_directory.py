@@ -65,6 +65,8 @@ def test_names_that_are_not() -> None:
         "fd00:ec2::254",
         "224.0.0.1",
         "2002:a9fe:a9fe::1",
+        "64:ff9b::a9fe:a9fe",
+        "::169.254.169.254",
     ],
 )
 def test_addresses_no_directory_has(address: str) -> None:
@@ -190,6 +192,15 @@ def test_a_thousand_groups_cost_a_few_searches(slapd: Slapd, monkeypatch: pytest
     assert found is not None
     assert found.groups == {f"cn=over,{GROUPS}", f"cn=g7,{GROUPS}"}
     assert len(asked) <= 3 + MANY // 100 + 1
+
+
+def test_an_answer_that_is_cut_is_none(slapd: Slapd) -> None:
+    """Half of somebody's groups would take the other half away: OpenLDAP shows 500 entries unless it is told otherwise."""
+    where = settings(slapd, user=f"cn=limited,{BASE}")
+    assert login(where, "alice", word("alice"), f"cn=staff,{GROUPS}") is not None
+    with pytest.raises(Away) as told:
+        login(where, "many", word("many"), f"cn=over,{GROUPS}")
+    assert "size limit" in told.value.why
 
 
 def test_an_active_directory(slapd: Slapd) -> None:

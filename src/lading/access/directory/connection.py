@@ -115,8 +115,13 @@ class Connection:
         scope: Scope = "sub",
         attributes: Iterable[str] = NO_ATTRIBUTES,
         most: int = 1000,
+        *,
+        whole: bool = False,
     ) -> list[Entry]:
-        """The entries, ``most`` of them at most; raises :class:`Away`, for a base that is not there too."""
+        """The entries, ``most`` of them at most; raises :class:`Away`, for a base that is not there too.
+
+        ``whole``: also where there are more of them, or the directory does not show all, since what is missing matters.
+        """
         found: list[Entry] = []
         cookie: bytes | None = None
         for _ in range(most // _PAGE + _SPARE_PAGES):
@@ -147,6 +152,8 @@ class Connection:
             controls = self._ldap.result.get("controls") or {}
             cookie = controls.get(_PAGED, {}).get("value", {}).get("cookie")
             if not cookie or code == _SIZE_LIMIT or len(found) >= most:
+                if whole and (code == _SIZE_LIMIT or cookie or len(found) > most):
+                    raise Away("the directory does not show all of an answer: raise its size limit for binddn")
                 return found[:most]
         raise Away("the directory has no end of empty pages")
 

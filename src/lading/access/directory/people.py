@@ -111,9 +111,30 @@ def among(connection: Connection, settings: DirectorySettings, names: Sequence[s
     asked = {name.casefold() for name in names}
     terms = "".join(f"({settings.uid}={escaped(name)})" for name in names)
     condition = _both(f"(|{terms})" if len(names) > 1 else terms, settings.filter)
-    entries = connection.search(settings.base, condition, settings.scope, _attributes(settings), 2 * len(names))
+    entries = connection.search(
+        settings.base, condition, settings.scope, _attributes(settings), 2 * len(names), whole=True
+    )
     # directories find more than was asked for, as they compare by rules of their own
     return [person for person in (_person(settings, entry) for entry in entries) if person.name.casefold() in asked]
+
+
+def of_keys(connection: Connection, settings: DirectorySettings, keys: Sequence[str]) -> list[Person]:
+    """The people of these keys, whatever they are called now; keys that are DNs are passed over."""
+    terms = []
+    for key in keys:
+        name, _, value = key.partition("=")
+        if name == "objectGUID":
+            octets = "".join(f"\\{byte:02x}" for byte in base64.b64decode(value))
+            terms.append(f"({name}={octets})")
+        elif name in _KEYS:
+            terms.append(f"({name}={escaped(value)})")
+    if not terms:
+        return []
+    condition = _both(f"(|{''.join(terms)})", settings.filter)
+    entries = connection.search(
+        settings.base, condition, settings.scope, _attributes(settings), 2 * len(terms), whole=True
+    )
+    return [_person(settings, entry) for entry in entries]
 
 
 def like(connection: Connection, settings: DirectorySettings, term: str, most: int) -> list[Person]:
@@ -169,8 +190,10 @@ def _climb(
     for depth in range(MOST_DEPTH):
         new: dict[str, str] = {}
         for start in range(0, len(level), _TOGETHER):
-            if queries >= MOST_QUERIES or len(found) >= MOST_GROUPS or sought <= found.keys():
+            if sought <= found.keys():
                 return
+            if queries >= MOST_QUERIES or len(found) >= MOST_GROUPS:
+                raise Away("somebody is in more groups than can be followed: see accounts.ldap.groups.nested")
             queries += 1
             part = level[start : start + _TOGETHER]
             terms = [f"({settings.groups.member}={escaped(dn)})" for dn in part]
@@ -188,7 +211,7 @@ def _climb(
 def _dns(connection: Connection, settings: DirectorySettings, condition: str) -> list[str]:
     groups = settings.groups
     base, scope = (groups.base or settings.base), groups.scope
-    return [e.dn for e in connection.search(base, _both(condition, groups.filter), scope, most=MOST_GROUPS)]
+    return [e.dn for e in connection.search(base, _both(condition, groups.filter), scope, most=MOST_GROUPS, whole=True)]
 
 
 def _searched(connection: Connection, settings: DirectorySettings, condition: str) -> Iterable[str]:
