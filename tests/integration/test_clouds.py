@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from lading.config.storage import GCS, Azure
-from lading.errors import StoreError, Unavailable
+from lading.errors import Conflict, StoreError, Unavailable
 from lading.oci.digest import Digest
 from lading.stores.blobs import web
 from lading.stores.blobs.azure import AzureClient
@@ -103,6 +103,40 @@ async def test_more_parts_than_one_call_takes(cloud: Cloud) -> None:
     await again.close()
     assert await content(stores[0], digest) == data
     assert [each.key async for each in stores[0].objects.list(f"{prefix}/")] == [stores[0].blob_key(digest)]
+    for store in stores:
+        await store.close()
+
+
+@pytest.mark.anyio
+async def test_the_same_blob_by_two_clients_at_once(cloud: Cloud) -> None:
+    """Both bring it in one request, so that its parts go straight to its place; both are told that it is there."""
+    prefix, data = uuid4().hex, random.Random(8).randbytes(2_300_000)
+    digest = Digest.of(data)
+    stores = [opened(cloud, cloud.url, prefix) for _ in range(2)]
+    sessions = [await store.begin("a/b", "sha256", aim=digest) for store in stores]
+    for session in sessions:
+        await session.append(stream(data, 9000))
+    for session in sessions:
+        assert await session.digest() == digest
+        await session.publish(digest)
+        await session.close()
+    assert await content(stores[0], digest) == data
+    assert [each.key async for each in stores[0].objects.list(f"{prefix}/")] == [stores[0].blob_key(digest)]
+    for store in stores:
+        await store.close()
+
+
+@pytest.mark.anyio
+async def test_of_an_upload_that_is_given_up_while_it_is_finished_nothing_stays(cloud: Cloud) -> None:
+    prefix, data = uuid4().hex, random.Random(9).randbytes(2_300_000)
+    stores = [opened(cloud, cloud.url, prefix) for _ in range(2)]
+    session = await stores[0].begin("a/b", "sha256")
+    await session.append(stream(data, 9000))
+    assert await stores[1].discard_upload("a/b", session.state().uuid)
+    with pytest.raises(Conflict):
+        await session.publish(Digest.of(data))
+    await session.close()
+    assert [each.key async for each in stores[0].objects.list(f"{prefix}/")] == []
     for store in stores:
         await store.close()
 

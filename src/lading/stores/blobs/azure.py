@@ -2,8 +2,8 @@
 
 Parts are *blocks*. A blob has no multipart uploads of its own there: blocks belong to the blob's name until a list of
 them is committed, and those nobody committed are dropped by Azure after a week, or at once with the next commit to that
-name. So a block's id holds the upload's, the part's number and the MD5 of its bytes; and whoever finds, when they commit,
-that somebody else has committed meanwhile is told so (:class:`~lading.stores.blobs.objects.ChangedError`).
+name. So a block's id holds the upload's, the part's number and the MD5 of its bytes; and for whoever finds, when they
+commit, that somebody else has committed meanwhile, the upload is gone, as is one that was completed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from xml.etree import ElementTree as ET
 
 from lading.config.storage import Azure
 from lading.errors import Unavailable
-from lading.stores.blobs.objects import ChangedError, MultipartInfo, ObjectInfo
+from lading.stores.blobs.objects import ChangedError, MultipartInfo, ObjectInfo, UploadGoneError
 from lading.stores.blobs.web import RefusedError, Web, escaped, library, query
 
 _VERSION = "2021-12-02"
 _SCOPE = "https://storage.azure.com/.default"
 _KEY_LASTS = timedelta(days=1)
 _COPY_SECONDS = 600.0
-_CHANGED = {"ConditionNotMet", "InvalidBlockList", "InvalidBlobOrBlock", "TargetConditionNotMet"}
+_DROPPED = {"InvalidBlockList", "InvalidBlobOrBlock"}
 _SIGNED_HEADERS = (
     "content-encoding", "content-language", "content-length", "content-md5", "content-type", "date",
     "if-modified-since", "if-match", "if-none-match", "if-unmodified-since", "range",
@@ -104,6 +104,8 @@ class AzureClient:
         while status == "pending" and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
             status = (await self._web.told("HEAD", self._url(target))).headers.get("x-ms-copy-status", "")
+        if status in ("failed", "aborted"):
+            await self.delete([target])  # Azure leaves an empty blob there
         if status != "success":
             raise Unavailable(f"the object store did not finish a copy of {size} bytes ({status or 'no status'})")
 
@@ -145,8 +147,8 @@ class AzureClient:
         try:
             await self._web.call("PUT", self._url(key, comp="blocklist"), headers, content)
         except RefusedError as error:
-            if error.code in _CHANGED:
-                raise ChangedError from error
+            if error.code in _DROPPED:
+                raise UploadGoneError from error
             raise self._web.explain(error) from error
 
     async def abort(self, key: str, upload: str) -> None:

@@ -433,7 +433,12 @@ class RemoteUpload:
         if not self._direct:
             # whoever else is at this upload learns here, before anything is published, that they were not alone
             state = self._hasher.save() if self._hasher else None
-            await self._write(self.size, state, list(zip(self._landed, self._sizes, strict=True)), [])
+            try:
+                await self._write(self.size, state, list(zip(self._landed, self._sizes, strict=True)), [])
+            except Conflict:
+                if await self._store.load(self._record.repository, self._record.uuid) is None:
+                    await self._tidy([self._place])  # given up meanwhile, by somebody who could not find this
+                raise
 
     async def cancel(self) -> None:
         await self._ground()
