@@ -133,8 +133,8 @@ def test_a_push_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepare
                 server.arm()
                 with contextlib.suppress(httpx2.TransportError):
                     push(client, PUSHED, "pushed", told)
-                # how many there are varies by a few with how the threads fall
-                assert len(server.steps) == at or at > len(steps) - 6, "killed there"
+                # how many there are varies with how the threads fall: commits that wait are made together
+                assert len(server.steps) == at or at > len(steps) - 15, "killed there"
             with server.serving() as client:
                 check(client, told)
                 push(client, PUSHED, "pushed", told)
