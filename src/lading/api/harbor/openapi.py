@@ -139,6 +139,8 @@ def _failures(route: Route) -> dict[str, Any]:
         codes |= {"404"}
     if route.method in ("POST", "PUT", "DELETE", "PATCH"):
         codes |= {"409", "412"}
+    if route.path.startswith("/ldap/"):
+        codes |= {"412"}  # where no directory is configured
     if route.body is not None:
         codes |= {"413"}
     repository = route.path.startswith("/projects/{project_name}/repositories/")
