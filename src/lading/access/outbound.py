@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -22,6 +22,7 @@ import msgspec
 
 from lading import __version__
 from lading.errors import Unavailable
+from lading.remotes.addresses import reached
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,7 +31,6 @@ MOST = 1 << 20
 """Bytes an answer may have."""
 PATIENCE = 10.0
 """Seconds from the request to the answer's last byte."""
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -69,7 +69,7 @@ class Outbound:
 
     def check(self, scheme: str, address: str) -> bool:
         """Whether a URL with this scheme may lead to this address."""
-        own = _meant(ipaddress.ip_address(address.partition("%")[0]))
+        own = reached(ipaddress.ip_address(address.partition("%")[0]))
         named = any(own.version == network.version and own in network for network in self._networks)
         if scheme == "http":
             return named and own.is_loopback
@@ -162,16 +162,6 @@ async def _read(answer: httpx2.Response, url: str) -> bytes:
         if len(raw) > MOST:
             raise _failed(f"{_shown(url)} answers with more than {MOST} bytes")
     return raw
-
-
-def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The address that is reached in the end, where one is wrapped in another."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        return inner or address
-    return address
 
 
 def _shown(url: str) -> str:

@@ -9,12 +9,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lading.errors import Invalid
+from lading.remotes.addresses import reached
 
 Scope = Literal["base", "one", "sub"]
 Nested = Literal["auto", "chain", "search", "none"]
 
-_EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96")))
-"""Networks whose addresses end in one of IPv4."""
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 """Addresses at which clouds tell machines their secrets, besides the link-local ones."""
 
@@ -111,9 +110,5 @@ def pinned(settings: DirectorySettings) -> DirectorySettings:
 
 def forbidden(text: str) -> bool:
     """Whether an address is one that no directory has, and that others guard their secrets by."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        low = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        within = any(address in network for network in _EMBEDDING) and address.packed[-4:-3] != b"\0"
-        address = address.ipv4_mapped or address.sixtofour or (low if within else address)
+    address = reached(ipaddress.ip_address(text.partition("%")[0]))
     return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
