@@ -1,6 +1,6 @@
 """The figure of collection: a hundred thousand blobs nobody refers to go away while pushes go on.
 
-Lading collects while it serves: told are the pushes it takes meanwhile, as a share of those it takes otherwise, and how
+The blobs are condemned already, so what is measured is their deletion. Lading collects while it serves: told are the pushes it takes meanwhile, as a share of those it takes otherwise, and how
 long it takes. registry:2 collects while it is stopped (``garbage-collect``), so its share is none and its time is
 time in which nothing is served.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.figures import Figure, Metric, Options, Round, Sample
-from bench.push import REPOSITORY, Payload, Target, empty_server, payloads, push_as_docker
-from bench.wire import READ_SIZE, Connection
+from bench.push import REPOSITORY, Target, empty_server, payloads, push_as_docker
+from bench.wire import download
 
 
 def memory(turn: Round) -> Sample:
@@ -16,7 +16,7 @@ def memory(turn: Round) -> Sample:
         push_as_docker(Target(server.port), first)
         with ThreadPoolExecutor(2) as pool:
             going_in = pool.submit(push_as_docker, Target(server.port), second)
-            coming_out = pool.submit(_download, server.port, first)
+            coming_out = pool.submit(download, server.port, f"/v2/{REPOSITORY}/blobs/{first.digest}")
             going_in.result()
             coming_out.result()
         held = server.memory()
@@ -44,10 +44,3 @@ def figures(options: Options) -> tuple[Figure, ...]:
             static=False,
         ),
     )
-
-
-def _download(port: int, blob: Payload) -> None:
-    with Connection(port) as connection:
-        connection.send("GET", f"/v2/{REPOSITORY}/blobs/{blob.digest}")
-        for _ in connection.body(bytearray(READ_SIZE)):
-            pass

@@ -1,8 +1,8 @@
 """The figures of an object store: large blobs in and out through the S3 drivers, both against the same Swift.
 
 Swift is OpenStack's, from Debian, on this machine; its own time is not counted, but it takes its share of the cores, so
-CPU seconds say more than the clock. Pulls are streamed by the server (``redirect: disable``), and asked for once more
-as they go by default: a redirect, after which the store alone works.
+CPU seconds say more than the clock. Pulls are streamed by the server (``redirect: disable``); by default they are a
+redirect, after which the store alone works.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.push import REPOSITORY, Payload, empty_server, payloads, push_all, push_as_docker
 from bench.servers import Lading
-from bench.wire import READ_SIZE, Connection
+from bench.wire import download
 from tests.support.objects import Swift
 
 _CLIENTS = 2
@@ -81,9 +81,4 @@ def _storage(swift: Swift, place: str) -> str:
 
 
 def _pull(port: int, blob: Payload) -> None:
-    received = 0
-    with Connection(port) as connection:
-        connection.send("GET", f"/v2/{REPOSITORY}/blobs/{blob.digest}")
-        for piece in connection.body(bytearray(READ_SIZE)):
-            received += len(piece)
-    assert received == len(blob)
+    assert download(port, f"/v2/{REPOSITORY}/blobs/{blob.digest}") == len(blob)

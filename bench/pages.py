@@ -1,7 +1,7 @@
 """The figures of long lists: a page of a hundred tags, and of a hundred repositories, out of a thousand to a million.
 
 Pages begin at random places. An index of Lading is filled by its own tables; registry:2 has but the folders that it
-reads for these lists, and is not asked of a million, which would take it minutes a page.
+reads for these lists, and is not asked for pages of a million: it reads all of a list for each.
 """
 
 from __future__ import annotations

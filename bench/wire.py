@@ -117,6 +117,13 @@ def answers(port: int) -> bool:
     return False
 
 
+def download(port: int, path: str) -> int:
+    """GET a body and throw it away; how many bytes it had."""
+    with Connection(port) as connection:
+        connection.send("GET", path)
+        return sum(map(len, connection.body(bytearray(READ_SIZE))))
+
+
 def _length(head: bytes) -> int:
     found = _CONTENT_LENGTH.search(head)
     if found is None:
