@@ -386,13 +386,7 @@ def directory_settings(section: LdapSection) -> DirectorySettings:
     """What the configuration says of a directory; reads the file with its password."""
     password = section.bindpassword.get_secret_value()
     if section.bindpasswordfile:
-        try:
-            password = Path(section.bindpasswordfile).read_text().strip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            problem = (
-                f"accounts.ldap.bindpasswordfile: {section.bindpasswordfile} cannot be read: {type(error).__name__}"
-            )
-            raise ConfigurationError(problem, [problem]) from None
+        password = _kept_in("accounts.ldap.bindpasswordfile", section.bindpasswordfile).strip("\r\n")
     groups = section.groups
     return DirectorySettings(
         url=section.url,
@@ -425,12 +419,7 @@ def directory_settings(section: LdapSection) -> DirectorySettings:
 def _oidc(section: OidcSection) -> OidcSettings:
     secret = section.clientsecret.get_secret_value()
     if section.clientsecretfile:
-        try:
-            secret = Path(section.clientsecretfile).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
-            problem = f"accounts.oidc.clientsecretfile: {section.clientsecretfile} cannot be read: {why}"
-            raise ConfigurationError(problem, [problem]) from None
+        secret = _kept_in("accounts.oidc.clientsecretfile", section.clientsecretfile).strip()
     return OidcSettings(
         issuer=section.issuer,
         client_id=section.clientid,
@@ -446,6 +435,16 @@ def _oidc(section: OidcSection) -> OidcSettings:
         unchecked=_ms(section.unchecked),
         ca=section.ca,
     )
+
+
+def _kept_in(key: str, file: str) -> str:
+    """The text of the file that a setting names."""
+    try:
+        return Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        problem = f"{key}: {file} cannot be read: {why}"
+        raise ConfigurationError(problem, [problem]) from None
 
 
 def _naming(rule: CertificateRule) -> Naming:

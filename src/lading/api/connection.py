@@ -278,7 +278,6 @@ class Connection(asyncio.Protocol):
             exchange.keep_alive = False
         # the server waits for these when it stops; each takes itself off, for a callback costs a turn of the loop
         task = self.loop.create_task(exchange.run(self.app, self.state.tasks))
-        exchange.task = task
         self.state.tasks.add(task)
 
     def finished(self, exchange: Exchange) -> None:

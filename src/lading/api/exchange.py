@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from lading.api.sendfile import FileSender
 
@@ -80,18 +80,15 @@ class Exchange:
         self.sender: FileSender | None = None
         self.chunked = False
         self.expects_continue = expects_continue
-        self.task: asyncio.Task[None] | None = None
 
     async def run(self, app: Callable[..., Any], running: set[asyncio.Task[None]]) -> None:
-        """Answer; ``task``, which does this, is taken off those ``running`` at the end."""
+        """Answer; the task that does this is taken off those ``running`` at the end."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:
             log.exception("the application failed")
         finally:
-            if self.task is not None:
-                running.discard(self.task)
-                self.task = None
+            running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not self.complete and not self.disconnected:
             self.connection.transport.abort()
 

@@ -56,6 +56,7 @@ class Web:
 
     def __init__(self, extra: str, sign: Sign, hints: Mapping[str, str], *, skip_verify: bool = False) -> None:
         self._http = library("aiohttp", extra)
+        self._address = library("yarl", extra).URL
         self._sign = sign
         self._hints = hints
         self._skip_verify = skip_verify
@@ -69,17 +70,16 @@ class Web:
 
         Every call may be made twice: an answer can get lost.
         """
-        answer = await self._ask(method, url, headers, content)
-        try:
-            return Answer(answer.status, _lower(answer.headers), await answer.read())
-        except self._errors:
-            again = await self._ask(method, url, headers, content)
+        for last in (False, True):
+            answer = await self._ask(method, url, headers, content)
             try:
-                return Answer(again.status, _lower(again.headers), await again.read())
+                return Answer(answer.status, _lower(answer.headers), await answer.read())
             except self._errors as error:
-                raise _broken(error) from error
-        finally:
-            answer.release()
+                if last:
+                    raise _broken(error) from error
+            finally:
+                answer.release()
+        raise AssertionError
 
     async def told(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, content: bytes = b""
@@ -159,7 +159,7 @@ class Web:
         signed = await self._sign(method, url, {"Accept-Encoding": "identity", **(headers or {})}, len(content))
         return await self._open().request(
             method,
-            library("yarl", "").URL(url, encoded=True),
+            self._address(url, encoded=True),
             headers=signed,
             data=io.BytesIO(content) if method in {"PUT", "POST"} else None,
             allow_redirects=False,
