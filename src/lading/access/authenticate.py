@@ -24,7 +24,7 @@ from lading.access.personal import PersonalTokens, worth_noting
 from lading.access.principal import Kind, Principal
 from lading.access.providers.base import IdentityProvider
 from lading.access.refresh import Login, RefreshTokens
-from lading.access.robots import PREFIX, Robots, stored_name
+from lading.access.robots import PREFIX, Robot, Robots, stored_name
 from lading.access.trusts import LOGIN, Workloads, looks_like_one
 from lading.access.users import User, Users
 from lading.errors import Denied, TooMany
@@ -105,9 +105,7 @@ class Authenticate:
 
         async def read(tx: Transaction) -> Principal | None:
             if named.kind is Kind.ROBOT:
-                robot = await Robots(tx).named(named.name)
-                good = robot is not None and not robot.disabled and not robot.expired(tx.now)
-                return Principal(robot.login, Kind.ROBOT, robot.id) if robot and good else None
+                return _standing(await Robots(tx).named(named.name), tx.now)
             user = await Users(tx).named(named.name)
             return _principal(user) if user is not None and not user.disabled else None
 
@@ -129,9 +127,7 @@ class Authenticate:
         if shown.first:
             detail = f"rule of trust {shown.rule.id}: {shown.subject} of {shown.rule.issuer}"
             self._witness.login(robot.login, address, result="success", detail=detail)
-        if worth_noting(robot.used_at, self._metadata.now()):
-            await self._metadata.write(lambda tx: Robots(tx).used(robot.id), durable=False)
-        return Principal(robot.login, Kind.ROBOT, robot.id)
+        return await self._used(robot)
 
     async def refresh(self, secret: str, address: str) -> tuple[Principal, Login]:
         """Whose refresh token this is; a source that can be asked must still know the user."""
@@ -141,9 +137,8 @@ class Authenticate:
             if login is None:
                 return None
             if login.robot is not None:
-                robot = await Robots(tx).find(login.robot)
-                good = robot is not None and not robot.disabled and not robot.expired(tx.now)
-                return (Principal(robot.login, Kind.ROBOT, robot.id), login, "") if robot and good else None
+                standing = _standing(await Robots(tx).find(login.robot), tx.now)
+                return (standing, login, "") if standing is not None else None
             user = await Users(tx).find(login.user or 0)
             return (_principal(user), login, user.source) if user is not None and not user.disabled else None
 
@@ -169,9 +164,12 @@ class Authenticate:
         if robot is None or not good or robot.disabled or robot.expired(self._metadata.now()):
             self._witness.login(PREFIX + stored, address, result="failure")
             raise LoginRefused(WRONG)
+        return await self._used(robot)
+
+    async def _used(self, robot: Robot) -> Principal:
         if worth_noting(robot.used_at, self._metadata.now()):
             await self._metadata.write(lambda tx: Robots(tx).used(robot.id), durable=False)
-        return Principal(robot.login, Kind.ROBOT, robot.id)
+        return _robot(robot)
 
     async def _personal(self, name: str | None, secret: str, address: str) -> Principal:
         async def read(tx: Transaction) -> tuple[Principal, int] | None:
@@ -211,6 +209,15 @@ class Authenticate:
         if locks:
             log.warning("too many logins failed: locked for a while", address=address)
         return LoginRefused(WRONG)
+
+
+def _robot(robot: Robot) -> Principal:
+    return Principal(robot.login, Kind.ROBOT, robot.id)
+
+
+def _standing(robot: Robot | None, moment: int) -> Principal | None:
+    """Whom a robot is, while it may be used."""
+    return None if robot is None or robot.disabled or robot.expired(moment) else _robot(robot)
 
 
 def _principal(user: User) -> Principal:

@@ -25,7 +25,6 @@ from lading.stores.metadata.transaction import Statement, Transaction
 
 MOST = 100
 """Sessions one user may have at once; the oldest end first."""
-_NOTED_EVERY = 60_000
 _MASK = 32
 
 _BY_DIGEST = Statement(
@@ -117,11 +116,6 @@ class Sessions:
         """Delete those that are over; how many."""
         times, moment = self._times, self._tx.now
         return await self._tx.execute(_FORGET, idle=moment - times.idle, oldest=moment - times.lifetime)
-
-
-def worth_noting(session: Session, moment: int) -> bool:
-    """Whether a use should be written down, or one was a moment ago."""
-    return moment - session.used_at > _NOTED_EVERY
 
 
 def csrf_token(secret: str) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from lading.access.authenticate import LoginRefused
 from lading.access.principal import Principal
+from lading.api.cookies import SAFE
 from lading.api.request import Request
 from lading.control.accounts import Accounts
-
-_HARMLESS = ("GET", "HEAD", "OPTIONS")
 
 
 async def caller(request: Request, accounts: Accounts) -> Principal | None:
@@ -29,6 +28,6 @@ async def caller(request: Request, accounts: Accounts) -> Principal | None:
     named = certificates.named(shown) if shown else None
     if named is None:
         return None
-    if request.method not in _HARMLESS and request.from_another_site:
+    if request.method not in SAFE and request.from_another_site:
         raise LoginRefused("a page of another site may not use the certificate of this browser")
     return await accounts.authenticate.certified(named, request.address)

@@ -7,7 +7,6 @@ for ``/v2/``: they carry what may be done to repositories, and no more.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from lading.access.authenticate import LoginRefused
@@ -23,10 +22,8 @@ from lading.api.harbor.routes import Found, Route, find
 from lading.api.request import Request, Response
 from lading.api.services import Services
 from lading.control.accounts import Accounts
-from lading.errors import Denied, Invalid, LadingError, Missing, Unsupported
+from lading.errors import Denied, Invalid, Missing, Unsupported
 from lading.stores.metadata.transaction import Transaction
-
-log = logging.getLogger(__name__)
 
 PREFIX = b"/api"
 _MOST_ARGUMENT = 8192
@@ -43,15 +40,7 @@ _OPEN = {
 async def answer(request: Request, services: Services, accounts: Accounts, path: bytes) -> Response:
     """Whatever is asked below ``/api``."""
     call = Call(request, services, accounts, {})
-    try:
-        response = await _answer(call, path)
-    except LadingError as error:
-        response = problems.answer(error)
-    except ConnectionError:
-        raise
-    except Exception:
-        log.exception("request %s failed: %s %s", request.id, request.method, request.scope["path"])
-        response = problems.failed(request.id)
+    response = await problems.told(request, _answer(call, path))
     response.headers.extend(call.session)
     return response
 

@@ -31,7 +31,6 @@ _PENDING, _ARRIVAL = "oidc_login", "oidc_arrival"
 _CALLBACK, _ONBOARD = "/c/oidc/callback", "/c/oidc/onboard"
 _MOST_ANSWER = 4096
 _POLICY = b"default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-_NOT_KEPT = (b"cache-control", b"no-store")
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -190,10 +189,10 @@ def _own(request: Request, services: Services) -> str:
 def _to(where: str, headers: Headers) -> Response:
     if any(c <= " " or c >= "\x7f" for c in where):
         raise Invalid("there is no such place to send a browser to")
-    return Response(302, [(b"location", where.encode()), _NOT_KEPT, *headers])
+    return Response(302, [(b"location", where.encode()), sessions.NOT_KEPT, *headers])
 
 
 def _page(words: str, name: str) -> Response:
     text = _PAGE.format(words=html.escape(words), name=html.escape(name))
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _POLICY), _NOT_KEPT]
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _POLICY), sessions.NOT_KEPT]
     return Response(200, headers, text.encode())

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable
+
 import msgspec
 
 from lading import errors
 from lading.access.authenticate import LoginRefused
-from lading.api.request import Headers, Response
+from lading.api.request import Headers, Request, Response
+
+log = logging.getLogger(__name__)
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
 
@@ -50,6 +55,19 @@ def answer(error: errors.LadingError) -> Response:
 def failed(request_id: str) -> Response:
     """For what is the registry's own fault."""
     return Response(500, [JSON], body("UNKNOWN", f"the registry failed; its log says more about request {request_id}"))
+
+
+async def told(request: Request, answering: Awaitable[Response]) -> Response:
+    """What is answered, or why it is not."""
+    try:
+        return await answering
+    except errors.LadingError as error:
+        return answer(error)
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("request %s failed: %s %s", request.id, request.method, request.scope["path"])
+        return failed(request.id)
 
 
 def body(code: str, message: str) -> bytes:

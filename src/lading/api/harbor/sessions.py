@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 from lading.access.authenticate import WRONG, LoginRefused
 from lading.access.credentials import Prefix
 from lading.access.identities import SOURCE as OIDC
+from lading.access.personal import worth_noting
 from lading.access.principal import ANONYMOUS, Kind, Principal
 from lading.access.robots import stored_name
-from lading.access.sessions import Sessions, csrf_fits, csrf_token, worth_noting
+from lading.access.sessions import Sessions, csrf_fits, csrf_token
 from lading.access.users import Users
 from lading.api import cookies
 from lading.api.request import Headers, Request, Response
@@ -23,7 +24,7 @@ from lading.errors import Denied, Invalid, Unsupported
 
 COOKIE, CSRF_COOKIE, CSRF_HEADER = "sid", "__csrf", "x-harbor-csrf-token"
 _MOST_FORM = 16 * 1024
-_NOT_KEPT = (b"cache-control", b"no-store")
+NOT_KEPT = (b"cache-control", b"no-store")
 
 
 async def who(request: Request, services: Services, accounts: Accounts) -> tuple[Principal, Headers]:
@@ -39,7 +40,7 @@ async def who(request: Request, services: Services, accounts: Accounts) -> tuple
         cookies.demand_own_page(request, services.manners.external)
         if not csrf_fits(secret, request.text(CSRF_HEADER.encode())):
             raise Denied("the CSRF token is missing or not this session's: send back the last X-Harbor-CSRF-Token")
-    if worth_noting(session, services.metadata.now()):
+    if worth_noting(session.used_at, services.metadata.now()):
         await services.metadata.write(lambda tx: Sessions(tx, times).used(session), durable=False)
     return session.who, _token(request, services, secret)
 
@@ -51,7 +52,7 @@ async def begin(request: Request, services: Services, accounts: Accounts, who: P
     secret = await services.metadata.write(lambda tx: Sessions(tx, times).begin(who.id, before))
     accounts.recorder.login(who.name, request.address, result="success")
     kept = cookies.write(COOKIE, secret, secure=cookies.secure(request, services.manners.external))
-    return [_NOT_KEPT, kept, *_token(request, services, secret)]
+    return [NOT_KEPT, kept, *_token(request, services, secret)]
 
 
 def _token(request: Request, services: Services, secret: str) -> Headers:
@@ -89,7 +90,7 @@ async def log_out(request: Request, services: Services, accounts: Accounts) -> R
         await services.metadata.write(lambda tx: Sessions(tx, times).end(secret))
     secure = cookies.secure(request, services.manners.external)
     gone = [cookies.write(name, "", secure=secure, age=0) for name in (COOKIE, CSRF_COOKIE)]
-    return Response(200, [_NOT_KEPT, *gone])
+    return Response(200, [NOT_KEPT, *gone])
 
 
 async def read_form(request: Request) -> dict[str, str]:
