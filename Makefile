@@ -69,7 +69,7 @@ format: ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --quiet --fix-only
 	$(BIN)/ruff format
 
-bench: ## Measure Lading beside other registries on this machine
+bench: ## Measure Lading beside registry:2 and nginx (ARGS=--help lists the figures)
 	@$(BOOTSTRAP) --dev
 	@$(BIN)/python -m tools.debian
 	@exec $(BIN)/python -m bench $(ARGS)

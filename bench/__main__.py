@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import collecting, memory, objectstore, pages, postgres, pull, push, report
+from bench import (
+    accounts,
+    collecting,
+    docker,
+    fairness,
+    growth,
+    memory,
+    objectstore,
+    pages,
+    postgres,
+    pull,
+    push,
+    report,
+    tls,
+)
 from bench.figures import Figure, Kept, Options, Round
 from bench.fixture import Fixture, Shape, adopt, adoptable, prepare
 from bench.servers import BenchmarkError, Lading, Nginx, Registry, Server, program
@@ -45,17 +59,24 @@ def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
     chosen = _chosen(arguments.only, _all(options))
     _require(arguments.server, chosen)
-    results = report.Results()
+    results, failed = report.Results(), list[str]()
     words = _commands(arguments)
     with ExitStack() as stack:
         temporary = Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.directory))
         stack.callback(_remove, temporary)
         found = report.environment(temporary, list(words.values()))
         shape = Shape(arguments.repositories, arguments.tags_each, arguments.blob_size)
-        fixture = _fixture(arguments.fixture or temporary / "fixture", shape)
-        found["volume"] = f"{shape.repositories * shape.tags_each} tags in {shape.repositories} repositories"
-        servers = _servers(arguments.server, words, fixture, temporary, found)
         pulls = any(figure.static or figure.volume for figure in chosen)
+        fixture = Fixture(temporary / "fixture", shape, "")
+        if pulls:
+            fixture = _fixture(arguments.fixture or fixture.directory, shape)
+            found["volume"] = f"{shape.repositories * shape.tags_each} tags in {shape.repositories} repositories"
+        servers = _servers(arguments.server, words, fixture, temporary)
+        for server in servers if pulls else ():
+            if isinstance(server, Lading):
+                _say(f"{server.name} adopts the volume")
+                seconds = adopt(server.words[: server.words.index("serve")], adoptable(fixture, server.root))
+                found[f"{server.name} adopted the volume in"] = f"{seconds:.1f} s"
         kept = Kept(temporary, stack)
         for server in servers if pulls else ():
             stack.callback(server.stop)
@@ -70,7 +91,13 @@ def _run(arguments: argparse.Namespace) -> None:
                     _say(f"round {number + 1} of {arguments.rounds}: {figure.name}: {server.name}")
                     directory = temporary / f"{number}-{figure.name}-{server.name}".replace(":", "")
                     turn = Round(server, fixture, directory, options, number + 1, kept)
-                    sample = figure.sample(turn)
+                    try:
+                        sample = figure.sample(turn)
+                    except (BenchmarkError, AnswerError, OSError) as error:
+                        # The other figures are not to be lost for this one's.
+                        failed.append(f"{figure.name} of {server.name} failed: {error}")
+                        _say(failed[-1])
+                        continue
                     if sample:
                         results.add(figure.name, server.name, sample)
         for server in servers if pulls else ():
@@ -81,6 +108,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         whole = report.as_json(results, chosen, found, vars(options) | {"rounds": arguments.rounds})
         arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
+    if failed:
+        raise BenchmarkError("\n".join(failed))
 
 
 def _arguments() -> argparse.Namespace:
@@ -90,7 +119,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds to run (default 5)")
     parser.add_argument("--seconds", type=float, help="seconds of each request figure (default 5)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s, a tenth of the tags, smaller blobs")
-    parser.add_argument("--only", action="append", metavar="FIGURE", help="this figure alone (may be repeated)")
+    parser.add_argument(
+        "--only", action="append", metavar="FIGURE", help="these figures alone (with commas, or repeated)"
+    )
     parser.add_argument(
         "--server",
         action="append",
@@ -122,7 +153,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _all(options: Options) -> tuple[Figure, ...]:
-    parts = (pull, push, memory, postgres, objectstore, pages, collecting)
+    parts = (pull, tls, fairness, push, docker, memory, growth, accounts, postgres, objectstore, pages, collecting)
     return tuple(figure for part in parts for figure in part.figures(options))
 
 
@@ -135,7 +166,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _chosen(only: Sequence[str] | None, figures: Sequence[Figure]) -> list[Figure]:
-    unknown = set(only or ()) - {figure.name for figure in figures}
+    only = [name for words in only or () for name in words.split(",")]
+    unknown = set(only) - {figure.name for figure in figures}
     if unknown:
         raise BenchmarkError(
             f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(figure.name for figure in figures)}"
@@ -174,17 +206,13 @@ def _fixture(directory: Path, shape: Shape) -> Fixture:
 
 
 def _servers(
-    kinds: Sequence[str], words: dict[str, tuple[str, ...]], fixture: Fixture, temporary: Path, found: dict[str, str]
+    kinds: Sequence[str], words: dict[str, tuple[str, ...]], fixture: Fixture, temporary: Path
 ) -> list[Server]:
-    """Every server asked for, over the volume; Lading's have taken it over."""
+    """Every server asked for, over the volume; Lading's have a root of their own, that has to adopt it."""
     servers: list[Server] = []
     for name, command in words.items():
         directory = temporary / name.replace(" ", "-")
-        root = adoptable(fixture, directory / "root")
-        _say(f"{name} adopts the volume")
-        seconds = adopt(command[: command.index("serve")], root)
-        found[f"{name} adopted the volume in"] = f"{seconds:.1f} s"
-        servers.append(Lading(name, root, directory, words=command))
+        servers.append(Lading(name, directory / "root", directory, words=command))
     if "registry:2" in kinds:
         servers.append(Registry("registry:2", fixture.volume, temporary / "registry2"))
     if "nginx" in kinds:

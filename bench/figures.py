@@ -34,9 +34,12 @@ class Options:
     seconds: float
     connections: int = 32
     downloads: int = 8
+    crowd: int = 64
     pushers: int = 8
+    uploads: int = 4
     large: int = 100_000_000
     large_count: int = 8
+    layer: int = 20_000_000
     small: int = 1_000
     small_count: int = 400
     huge: int = 1_000_000_000

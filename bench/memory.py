@@ -1,11 +1,13 @@
-"""The memory figure: the most any process of the server has held while 1 GB goes in and another 1 GB comes out."""
+"""The memory figures: what the server holds while large blobs go in and come out, one of each, or a crowd of them."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.push import REPOSITORY, Target, empty_server, payloads, push_as_docker
+from bench.servers import proportional
 from bench.wire import download
 
 
@@ -29,9 +31,52 @@ def memory(turn: Round) -> Sample:
     }
 
 
+def crowd(turn: Round) -> Sample:
+    """The most that all processes held together, looked at ten times a second; taken in the first round alone.
+
+    A page that several processes share counts once (``Pss``). Half of the transfers go in, half come out.
+    """
+    if turn.seed > 1:
+        return {}
+    half = turn.options.crowd // 2
+    blobs = payloads(turn.options.huge, half + 1)
+    ended = threading.Event()
+    with empty_server(turn) as server, ThreadPoolExecutor(2 * half + 1) as pool:
+        push_as_docker(Target(server.port), blobs[0])
+
+        def look() -> int:
+            most = 0
+            while not ended.wait(0.1):
+                most = max(most, sum(proportional(process) for process in server.processes()))
+            return most
+
+        looking = pool.submit(look)
+        running = [pool.submit(push_as_docker, Target(server.port), blob) for blob in blobs[1:]]
+        path = f"/v2/{REPOSITORY}/blobs/{blobs[0].digest}"
+        downloads = [pool.submit(download, server.port, path) for _ in range(half)]
+        try:
+            wait(running)
+            wait(downloads)
+        finally:
+            ended.set()
+        held = looking.result()
+        for upload in running:
+            upload.result()
+        for received in downloads:
+            received.result()
+    return {"together_mb": held / 1e6}
+
+
 def figures(options: Options) -> tuple[Figure, ...]:
-    """The memory figure."""
+    """The memory figures."""
     return (
+        Figure(
+            "memory-crowd",
+            f"memory, {options.crowd // 2} blobs of {options.huge / 1e9:g} GB in and as many out at once",
+            (Metric("together_mb", "most that all processes held together", "MB", "less"),),
+            crowd,
+            static=False,
+        ),
         Figure(
             "memory",
             f"memory, {options.huge / 1e9:g} GB in and another out",

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.figures import Figure, Metric, Options, Round, Sample
@@ -23,6 +25,18 @@ from bench.wire import ACCEPTED_MANIFESTS, READ_SIZE, AnswerError, Connection
 _SCRIPT = Path(__file__).with_name("requests.lua")
 _ACCEPT = tuple(f"Accept: {media_type}" for media_type in ACCEPTED_MANIFESTS)
 _THREADS = 2
+
+
+@dataclass(frozen=True)
+class Load:
+    """Requests for manifests, drawn from tags named as the fixture names them; ``authorization`` is a header's value."""
+
+    repositories: int
+    tags_each: int
+    connections: int
+    seconds: float
+    close: bool = False
+    authorization: str = ""
 
 
 def verify(server: Server, fixture: Fixture) -> None:
@@ -66,12 +80,12 @@ def manifest_head(turn: Round) -> Sample:
     }
 
 
-def blob_get(turn: Round) -> Sample:
+def blob_get(clients: int, turn: Round) -> Sample:
     """Several clients download the large blob at once."""
     before = turn.server.cpu_seconds()
     begin = time.monotonic()
-    with ThreadPoolExecutor(turn.options.downloads) as pool:
-        running = [pool.submit(_download, turn) for _ in range(turn.options.downloads)]
+    with ThreadPoolExecutor(clients) as pool:
+        running = [pool.submit(_download, turn) for _ in range(clients)]
         received = sum(download.result() for download in running)
     seconds = time.monotonic() - begin
     cpu = turn.server.cpu_seconds() - before
@@ -85,64 +99,69 @@ def manifest_under_load(turn: Round) -> Sample:
     return {"p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"]}
 
 
-_P50 = Metric("p50_ms", "latency p50", "ms", "less")
-_P99 = Metric("p99_ms", "latency p99", "ms", "less")
+LATENCY = (Metric("p50_ms", "latency p50", "ms", "less"), Metric("p99_ms", "latency p99", "ms", "less"))
 REQUESTS = (
     Metric("rate", "requests", "1/s", "more"),
     Metric("cpu_us", "server CPU a request", "µs", "less"),
-    _P50,
-    _P99,
+    *LATENCY,
 )
+
+
+THROUGHPUT = (Metric("gb_s", "throughput", "GB/s", "more"), Metric("cpu_s_gb", "server CPU", "s/GB", "less"))
 
 
 def figures(options: Options) -> tuple[Figure, ...]:
     """The pull figures."""
-    connections, downloads = options.connections, options.downloads
+    connections, downloads, crowd = options.connections, options.downloads, options.crowd
     return (
         Figure("manifest-get", f"manifest GET by tag, {connections} connections", REQUESTS, manifest_get),
         Figure("manifest-head", f"manifest HEAD by tag, {connections} connections", REQUESTS, manifest_head),
         Figure("manifest-get-close", "manifest GET by tag, one connection a request", REQUESTS, manifest_get_close),
-        Figure(
-            "blob-get",
-            f"blob GET, {downloads} clients",
-            (Metric("gb_s", "throughput", "GB/s", "more"), Metric("cpu_s_gb", "server CPU", "s/GB", "less")),
-            blob_get,
-        ),
-        Figure("manifest-under-load", f"manifest GET beside {downloads} downloads", (_P50, _P99), manifest_under_load),
+        Figure("blob-get", f"blob GET, {downloads} clients", THROUGHPUT, partial(blob_get, downloads)),
+        Figure("blob-get-crowd", f"blob GET, {crowd} clients", THROUGHPUT, partial(blob_get, crowd)),
+        Figure("manifest-under-load", f"manifest GET beside {downloads} downloads", LATENCY, manifest_under_load),
     )
 
 
 def wrk(turn: Round, connections: int, *, close: bool = False) -> Sample:
     """GET manifests drawn at random for a while."""
     shape = turn.fixture.shape
+    load = Load(shape.repositories, shape.tags_each, connections, turn.options.seconds, close=close)
+    return ask(turn.server, load, turn.seed)
+
+
+def ask(server: Server, load: Load, seed: int) -> Sample:
+    """Let wrk ask for manifests; a server that does not answer each of them with 200 fails the figure."""
     command = [
         program("wrk", "wrk"),
-        f"-t{min(_THREADS, connections)}",
-        f"-c{connections}",
-        f"-d{max(1, round(turn.options.seconds))}s",
+        f"-t{min(_THREADS, load.connections)}",
+        f"-c{load.connections}",
+        f"-d{max(1, round(load.seconds))}s",
         "--latency",
         f"-s{_SCRIPT}",
-        f"http://127.0.0.1:{turn.server.port}/",
+        f"{'https' if server.certificate else 'http'}://127.0.0.1:{server.port}/",
         "--",
-        str(shape.repositories),
-        str(shape.tags_each),
-        str(turn.seed),
-        "close" if close else "keep",
+        str(load.repositories),
+        str(load.tags_each),
+        str(seed),
+        "close" if load.close else "keep",
+        load.authorization,
     ]
-    before = turn.server.cpu_seconds()
+    before = server.cpu_seconds()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    cpu = turn.server.cpu_seconds() - before
+    cpu = server.cpu_seconds() - before
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
         raise BenchmarkError(f"wrk gave no result ({done.returncode}): {(done.stdout + done.stderr)[-1000:]}")
     result = json.loads(line.removeprefix("RESULT "))
     if any(result["errors"].values()) or not result["requests"]:
-        raise BenchmarkError(f"{turn.server.name} did not answer every request: {result}")
+        raise BenchmarkError(f"{server.name} did not answer every request: {result}")
     return {
         "rate": result["requests"] / result["seconds"],
         "cpu_us": cpu / result["requests"] * 1e6,
         "p50_ms": result["p50_ms"],
         "p99_ms": result["p99_ms"],
+        "requests": float(result["requests"]),
     }
 
 
@@ -196,7 +215,7 @@ def _get(server: Server, path: str, headers: tuple[str, ...] = ()) -> Iterator[b
 def _download(turn: Round, going: Callable[[], bool] = lambda: True) -> int:
     """Receive the large blob, or a part of it when ``going`` turns false; return the bytes received."""
     received = 0
-    with Connection(turn.server.port) as connection:
+    with Connection(turn.server.port, tls=turn.server.certificate is not None) as connection:
         connection.send("GET", turn.fixture.blob_path)
         for piece in connection.body(bytearray(READ_SIZE)):
             received += len(piece)

@@ -11,12 +11,15 @@ import hashlib
 import os
 import queue
 import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.servers import Server
@@ -89,8 +92,12 @@ def push_as_docker(target: Target, blob: Payload) -> None:
 
 def push_as_containerd(target: Target, blob: Payload) -> None:
     """POST and one PUT with the whole blob."""
-    connection = target.keep()
-    connection.send("POST", f"/v2/{REPOSITORY}/blobs/uploads/", ["Content-Length: 0"])
+    push_blob(target.keep(), REPOSITORY, blob)
+
+
+def push_blob(connection: Connection, repository: str, blob: Payload) -> None:
+    """POST and one PUT over a connection that stays open."""
+    connection.send("POST", f"/v2/{repository}/blobs/uploads/", ["Content-Length: 0"])
     session = location(connection.expect(202))
     connection.send(
         "PUT", _with_digest(session, blob), [f"Content-Length: {len(blob)}", "Content-Type: application/octet-stream"]
@@ -102,21 +109,42 @@ def push_as_containerd(target: Target, blob: Payload) -> None:
 def figures(options: Options) -> tuple[Figure, ...]:
     """The push figures."""
     seconds = Metric("seconds", "time", "s", "less")
-    cpu_a_gb = Metric("cpu_s_gb", "server CPU", "s/GB", "less")
-    cpu_a_blob = Metric("cpu_ms", "server CPU a blob", "ms", "less")
-    large = f"push {options.large_count} blobs of {_size(options.large)}"
-    small = f"push {options.small_count} blobs of {_size(options.small)}"
-    return tuple(
-        figure
-        for form, send in (("docker", push_as_docker), ("containerd", push_as_containerd))
-        for figure in (
+    large = (
+        seconds,
+        Metric("cpu_s_gb", "server CPU", "s/GB", "less"),
+        Metric("of_disk", "speed, share of dd conv=fdatasync", "", "more"),
+    )
+    small = (seconds, Metric("cpu_ms", "server CPU a blob", "ms", "less"))
+    in_memory = (
+        seconds,
+        Metric("cpu_s_gb", "server CPU", "s/GB", "less"),
+        Metric("of_sha256", "speed, share of one core's sha256", "", "more"),
+    )
+    many, few = f"push {options.large_count} blobs of {_size(options.large)}", options.uploads
+    forms = (("docker", push_as_docker), ("containerd", push_as_containerd))
+    return (
+        *(
+            Figure(name, f"{many}, {clients} at a time, as {form}", large, partial(_large, send, clients), static=False)
+            for form, send in forms
+            for name, clients in ((f"push-large-{form}", few), (f"push-large-{form}-alone", 1))
+        ),
+        *(
             Figure(
-                f"push-large-{form}", f"{large} as {form}", (seconds, cpu_a_gb), partial(_large, send), static=False
-            ),
-            Figure(
-                f"push-small-{form}", f"{small} as {form}", (seconds, cpu_a_blob), partial(_small, send), static=False
-            ),
-        )
+                f"push-small-{form}",
+                f"push {options.small_count} blobs of {_size(options.small)}, {options.pushers} at a time, as {form}",
+                small,
+                partial(_small, send),
+                static=False,
+            )
+            for form, send in forms
+        ),
+        Figure(
+            "push-memory",
+            f"push one blob of {_size(options.huge)} to a file system in memory, as containerd",
+            in_memory,
+            _in_memory,
+            static=False,
+        ),
     )
 
 
@@ -134,26 +162,53 @@ def empty_server(turn: Round, *, storage: str = "", more: str = "") -> Iterator[
         shutil.rmtree(turn.directory)
 
 
-def _large(send: Send, turn: Round) -> Sample:
+def _large(send: Send, clients: int, turn: Round) -> Sample:
     blobs = payloads(turn.options.large, turn.options.large_count)
-    seconds, cpu = _push(send, turn, blobs)
-    return {"seconds": seconds, "cpu_s_gb": cpu / (sum(map(len, blobs)) / 1e9)}
+    size = sum(map(len, blobs))
+    seconds, cpu = _push(send, turn, blobs, clients)
+    return {"seconds": seconds, "cpu_s_gb": cpu / (size / 1e9), "of_disk": size / seconds / _disk(turn, blobs)}
+
+
+def _in_memory(turn: Round) -> Sample:
+    (blob,) = payloads(turn.options.huge, 1)
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="bench-") as memory:
+        seconds, cpu = _push(push_as_containerd, replace(turn, directory=Path(memory) / "files"), [blob], 1)
+    begin = time.monotonic()
+    hashlib.sha256(blob.rest)
+    hashing = len(blob.rest) / (time.monotonic() - begin)
+    return {"seconds": seconds, "cpu_s_gb": cpu / (len(blob) / 1e9), "of_sha256": len(blob) / seconds / hashing}
+
+
+def _disk(turn: Round, blobs: Sequence[Payload]) -> float:
+    """Bytes a second that ``dd conv=fdatasync`` writes of the same bytes, right after the server did."""
+    turn.directory.mkdir()
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="bench-") as source:
+        for blob in blobs:
+            source.write(blob.own)
+            source.write(blob.rest)
+        source.flush()
+        words = ["dd", f"if={source.name}", f"of={turn.directory / 'written'}", "bs=1M", "conv=fdatasync"]
+        begin = time.monotonic()
+        subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        seconds = time.monotonic() - begin
+    shutil.rmtree(turn.directory)
+    return sum(map(len, blobs)) / seconds
 
 
 def _small(send: Send, turn: Round) -> Sample:
     blobs = payloads(turn.options.small, turn.options.small_count)
-    seconds, cpu = _push(send, turn, blobs)
+    seconds, cpu = _push(send, turn, blobs, turn.options.pushers)
     return {"seconds": seconds, "cpu_ms": cpu / len(blobs) * 1e3}
 
 
-def _push(send: Send, turn: Round, blobs: Sequence[Payload]) -> tuple[float, float]:
-    """Push all blobs from several clients at once; return the seconds it took and the server's CPU seconds."""
+def _push(send: Send, turn: Round, blobs: Sequence[Payload], clients: int) -> tuple[float, float]:
+    """Push all blobs, so many at once; return the seconds it took and the server's CPU seconds."""
     with empty_server(turn) as server:
         # One blob outside the clock: the repository is there, as for most pushes.
         push_all(send, server.port, payloads(turn.options.small, 1), 1)
         before = server.cpu_seconds()
         begin = time.monotonic()
-        push_all(send, server.port, blobs, turn.options.pushers)
+        push_all(send, server.port, blobs, clients)
         return time.monotonic() - begin, server.cpu_seconds() - before
 
 

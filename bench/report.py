@@ -17,7 +17,7 @@ from rich.table import Table
 from bench.figures import Figure, Metric, Sample
 from bench.servers import BenchmarkError, program
 
-_WIDTH_WITHOUT_TERMINAL = 140
+_WIDTH_WITHOUT_TERMINAL = 180
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Results:
 
     def values(self, figure: str, server: str, metric: str) -> list[float]:
         """One metric of one server, round by round; empty when it was not measured."""
-        return [sample[metric] for sample in self.samples.get(figure, {}).get(server, ())]
+        taken = self.samples.get(figure, {}).get(server, ())
+        return [sample[metric] for sample in taken if metric in sample]
 
 
 def times_better(metric: Metric, ours: Sequence[float], theirs: Sequence[float]) -> float | None:
@@ -91,7 +92,10 @@ def show(
 
 
 def as_json(
-    results: Results, figures: Iterable[Figure], environment: Mapping[str, str], options: Mapping[str, object]
+    results: Results,
+    figures: Iterable[Figure],
+    environment: Mapping[str, str],
+    options: Mapping[str, object],
 ) -> dict[str, object]:
     """Everything measured, samples included, with the unit and the median of each metric."""
     return {
@@ -108,6 +112,7 @@ def as_json(
                         "median": {
                             server: statistics.median(results.values(figure.name, server, metric.key))
                             for server in results.samples[figure.name]
+                            if results.values(figure.name, server, metric.key)
                         },
                     }
                     for metric in figure.metrics

@@ -1,5 +1,5 @@
 -- Requests for manifests, drawn at random from the volume's tags. Arguments: repositories, tags in each, seed,
--- and "close" for one connection a request. Names are spelt as bench/fixture.py spells them.
+-- "close" for one connection a request, and the value of an Authorization header, if any. Names are spelt as bench/fixture.py spells them.
 local repositories, tags, tail
 
 local threads = 0
@@ -18,6 +18,9 @@ function init(arguments)
     .. "Accept: application/vnd.oci.image.index.v1+json\r\n"
   if arguments[4] == "close" then
     tail = tail .. "Connection: close\r\n"
+  end
+  if arguments[5] and arguments[5] ~= "" then
+    tail = tail .. "Authorization: " .. arguments[5] .. "\r\n"
   end
   tail = tail .. "\r\n"
 end

@@ -64,7 +64,7 @@ http {{
   fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
-  server {{ listen 127.0.0.1:{port} reuseport; root {root}; }}
+  server {{ listen 127.0.0.1:{port} reuseport{tls}; root {root}; }}
 }}
 """
 
@@ -97,6 +97,7 @@ class Server(ABC):
     """A server over the files in ``root``; what it writes besides goes to ``directory``.
 
     ``storage`` (YAML, set in by two) stands for those files, ``more`` is YAML of other sections: for registries alone.
+    ``certificate`` and its key: it speaks TLS.
     """
 
     name: str
@@ -106,14 +107,32 @@ class Server(ABC):
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     storage: str = ""
     more: str = ""
+    certificate: tuple[Path, Path] | None = None
 
     @abstractmethod
     def command(self) -> list[str]:
         """Write the configuration and return the command that serves it."""
 
-    def beside(self, root: Path, directory: Path, *, storage: str = "", more: str = "") -> Self:
-        """The same server, not running, over other files, or with another store or index."""
-        return replace(self, root=root, directory=directory, port=0, process=None, storage=storage, more=more)
+    def beside(
+        self,
+        root: Path,
+        directory: Path,
+        *,
+        storage: str = "",
+        more: str = "",
+        certificate: tuple[Path, Path] | None = None,
+    ) -> Self:
+        """The same server, not running, over other files, with another store or index, or with TLS."""
+        return replace(
+            self,
+            root=root,
+            directory=directory,
+            port=0,
+            process=None,
+            storage=storage,
+            more=more,
+            certificate=certificate,
+        )
 
     def start(self) -> None:
         """Start, and return when it answers."""
@@ -130,7 +149,7 @@ class Server(ABC):
                 env={name: value for name, value in os.environ.items() if not name.startswith(_THEIRS)},
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not answers(self.port):
+        while not answers(self.port, tls=self.certificate is not None):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 output = (self.directory / "output.log").read_text(errors="replace")[-2000:]
                 raise BenchmarkError(f"{self.name} did not start: {shlex.join(self.command())}\n{output}")
@@ -190,8 +209,9 @@ class Nginx(Server):
     def command(self) -> list[str]:
         configuration = self.directory / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""
+        tls = " ssl; ssl_certificate {}; ssl_certificate_key {}".format(*self.certificate) if self.certificate else ""
         configuration.write_text(
-            _NGINX_CONFIGURATION.format(user=user, directory=self.directory, root=self.root, port=self.port)
+            _NGINX_CONFIGURATION.format(user=user, directory=self.directory, root=self.root, port=self.port, tls=tls)
         )
         return [program("nginx", "nginx-light"), "-p", str(self.directory), "-c", str(configuration)]
 
@@ -218,10 +238,20 @@ def cpu_seconds(processes: Iterable[int]) -> float:
     return ticks / _CLOCK_TICKS
 
 
+def proportional(process: int) -> int:
+    """Bytes a process holds, those it shares counted by its part of them; 0 when it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def _configuration(server: Server) -> Path:
     path = server.directory / "config.yml"
     storage = server.storage or _FILES.format(root=server.root)
-    path.write_text(_REGISTRY_CONFIGURATION.format(storage=storage, port=server.port, more=server.more))
+    tls = "  tls:\n    certificate: {}\n    key: {}\n".format(*server.certificate) if server.certificate else ""
+    path.write_text(_REGISTRY_CONFIGURATION.format(storage=storage, port=server.port, more=tls + server.more))
     return path
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -23,6 +24,7 @@ ACCEPTED_MANIFESTS = (
 READ_SIZE = 1 << 20
 _SOCKET_TIMEOUT = 120.0
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _LOCATION = re.compile(rb"\r\nlocation: *([^\r]+)", re.IGNORECASE)
 
 
@@ -33,10 +35,15 @@ class AnswerError(Exception):
 class Connection:
     """One TCP connection to ``127.0.0.1:port``, used by one thread."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, tls: bool = False) -> None:
         self.port = port
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=_SOCKET_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            # Nobody stands between: the certificate was made a moment ago by the benchmark itself.
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket)
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +92,34 @@ class Connection:
             raise AnswerError(f"expected {status}, got {head.splitlines()[0]!r} {rest[:300]!r}")
         return head
 
+    def answer(self, status: int) -> bytes:
+        """Read a whole response, chunked or not, and return its body."""
+        head, rest = self.head()
+        if int(head[9:12]) != status:
+            raise AnswerError(f"expected {status}, got {head.splitlines()[0]!r} {rest[:300]!r}")
+        if not _CHUNKED.search(head):
+            length = _length(head)
+            while len(rest) < length:
+                rest += self._more()
+            return rest
+        body = b""
+        while True:
+            while b"\r\n" not in rest:
+                rest += self._more()
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            while len(rest) < length + 2:
+                rest += self._more()
+            if not length:
+                return body
+            body, rest = body + rest[:length], rest[length + 2 :]
+
+    def _more(self) -> bytes:
+        more = self.socket.recv(READ_SIZE)
+        if not more:
+            raise AnswerError("the connection was closed in the middle of an answer")
+        return more
+
     def body(self, buffer: bytearray, *, status: int = 200) -> Iterable[memoryview]:
         """Yield a response's body piece by piece in ``buffer``, which is used again for each."""
         head, rest = self.head()
@@ -109,9 +144,9 @@ def location(head: bytes) -> str:
     return re.sub(r"^https?://[^/]+", "", found[1].decode())
 
 
-def answers(port: int) -> bool:
+def answers(port: int, *, tls: bool = False) -> bool:
     """Whether something at ``port`` answers HTTP."""
-    with suppress(OSError, AnswerError), Connection(port) as connection:
+    with suppress(OSError, AnswerError), Connection(port, tls=tls) as connection:
         connection.send("GET", "/v2/", ["Connection: close"])
         return connection.head()[0].startswith(b"HTTP/1.1 ")
     return False
