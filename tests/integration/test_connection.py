@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.kept import NAME, Kept, keep
 from tests.integration.wire import Wire, ask, eventually
+from tests.support.access import certificates
 from tests.support.http import Client
 from tests.support.images import digest_of
 from tests.support.lading import Lading
@@ -455,3 +456,26 @@ def test_a_reader_that_does_not_read_is_not_waited_for(impatient: Kept) -> None:
         wire.request("GET", f"/v2/bad/unread/blobs/{digest}")
         eventually("the blob is being sent", lambda: descriptors(server) > before)
         eventually("the server gives up, and lets go of file and socket", lambda: descriptors(server) <= before)
+
+
+# ---- over TLS
+
+
+def test_a_large_blob_over_tls_and_no_session_to_resume(tmp_path: Path) -> None:
+    """The bytes of a file go through the process here: read where the kernel has them, encrypted and sent."""
+    made = certificates(tmp_path / "tls")
+    tls = {"certificate": str(made.certificate), "key": str(made.key)}
+    data = os.urandom(3_000_001)
+    digest = digest_of(data)
+    with Lading(tmp_path, {"http": {"tls": tls}}, ca=made.ca) as server, Client(server) as client:
+        client.put(f"{session(client)}&digest={digest}", content=data).raise_for_status()
+        assert client.get(f"/v2/bad/uploads/blobs/{digest}").content == data
+        part = client.get(f"/v2/bad/uploads/blobs/{digest}", headers={"Range": "bytes=262143-2000000"})
+        assert (part.status_code, part.content) == (206, data[262_143:2_000_001])
+        context = ssl.create_default_context(cafile=str(made.ca))
+        host, _, port = server.host.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as plain:
+            with context.wrap_socket(plain, server_hostname=host) as wrapped:
+                wrapped.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert wrapped.recv(12) == b"HTTP/1.1 200"
+                assert wrapped.session is None or not wrapped.session.has_ticket

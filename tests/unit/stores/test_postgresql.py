@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import bindparam, insert, select, text
 
 from lading.errors import ConfigurationError, Unavailable
+from lading.registry.manifests import BY_TAG
 from lading.stores.metadata import batches
 from lading.stores.metadata.clock import DatabaseClock
 from lading.stores.metadata.connections import Connections, Limits
@@ -117,7 +118,7 @@ class TestBatches:
 
     async def test_what_comes_later_is_not_answered_by_what_was_asked_before(self) -> None:
         self.hold = asyncio.Event()
-        queue = batches.Queue(self.ask, at_once=1)
+        queue = batches.Queue(self.ask)
         first = asyncio.create_task(queue.row({"n": 1}))
         await asyncio.sleep(0.01)
         later = [asyncio.create_task(queue.row({"n": n})) for n in (1, 2, 3)]
@@ -173,6 +174,22 @@ async def test_numbers_are_all_sent_in_one_form(postgres: Postgres) -> None:
     async with index.connections.lend() as connection:
         cursor = await connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'")
         assert await cursor.fetchone() == (1,)
+    await index.close()
+
+
+async def test_batches_of_any_size_have_one_plan(postgres: Postgres) -> None:
+    """A plan for each batch would cost the database more than its answer."""
+    index = open_index(postgres.emptied(), connections=1)
+    assert isinstance(index, PostgresMetadata)
+    for size in (2, 3, 5, 2, 8, 3, 2, 2, 4, 2, 6, 2, 2, 2):
+        await asyncio.gather(*(index.row(BY_TAG, name=f"a/{one}", reference="1") for one in range(size)))
+    async with index.connections.lend() as connection:
+        cursor = await connection.execute(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%ORDINALITY%'"
+        )
+        ((generic, custom),) = await cursor.fetchall()
+    assert generic >= 5
+    assert custom == 5, "as many as PostgreSQL always makes before it compares"
     await index.close()
 
 

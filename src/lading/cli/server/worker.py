@@ -59,7 +59,6 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     registry.start()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     try:

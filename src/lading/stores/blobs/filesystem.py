@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 _BATCH = 1 << 20
 _CHUNK = 1 << 18
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
 _STARTED = "startedat"
@@ -62,11 +63,27 @@ class LocalFile:
     async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
         loop, end = asyncio.get_running_loop(), offset + count
         while offset < end:
-            data = await loop.run_in_executor(None, os.pread, self._descriptor, min(_CHUNK, end - offset), offset)
+            size = min(_CHUNK, end - offset)
+            data = self._at_hand(offset, size)
+            if data is not None:
+                await asyncio.sleep(0)  # a reader that takes all at once is not to have the loop for itself
+            else:
+                data = await loop.run_in_executor(None, os.pread, self._descriptor, size, offset)
             if not data:
                 raise EOFError("the file is shorter than it was")
             offset += len(data)
             yield data
+
+    def _at_hand(self, offset: int, count: int) -> bytes | None:
+        """What the kernel holds of a part in memory, read without a thread; None when the disk would be asked."""
+        if not _NOWAIT:
+            return None
+        data = bytearray(count)
+        try:
+            del data[os.preadv(self._descriptor, [data], offset, _NOWAIT) :]
+        except OSError:  # EAGAIN; or a file system that cannot say
+            return None
+        return data
 
     def close(self) -> None:
         if self._descriptor >= 0:

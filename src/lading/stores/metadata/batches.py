@@ -2,13 +2,16 @@
 
 A statement that answers one set of parameters is made, mechanically, into one that answers a list of them::
 
-    SELECT q.* FROM unnest(%(name)s::text[], %(digest)s::text[]) WITH ORDINALITY AS each_(p0, p1, n)
+    SELECT q.* FROM unnest((SELECT %(name)s::text[]), (SELECT %(digest)s::text[])) WITH ORDINALITY AS each_(p0, p1, n)
     LEFT JOIN LATERAL (SELECT 1 AS found, s.* FROM (<statement, with each_.p0 for its %(name)s …>) s LIMIT 1) q ON true
     ORDER BY each_.n
 
 On the pull path a round trip costs a process some 300 µs however little is asked. So whatever asks for a row while
 another answer is on its way waits, and is asked for together with all that came meanwhile. A question is never
 answered by a statement that had begun before it was asked: what was committed by then is seen.
+
+The lists stand in queries of their own so that the planner cannot count them: it would find a plan for so many questions
+cheaper than one for any number, and plan anew each time, which costs more than the answer.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ def batched(compiled: SQLCompiler, constants: Mapping[str, Any]) -> Batched | No
     statement, names = str(compiled), tuple(sorted(arrays))
     for place, name in enumerate(names):
         statement = statement.replace(f"%({name})s", f"each_.p{place}")
-    lists = ", ".join(f"%({name})s::{arrays[name]}[]" for name in names)
+    lists = ", ".join(f"(SELECT %({name})s::{arrays[name]}[])" for name in names)
     columns = ", ".join(f"p{place}" for place in range(len(names)))
     sql = (
         f"SELECT q.* FROM unnest({lists}) WITH ORDINALITY AS each_({columns}, n) LEFT JOIN LATERAL"  # noqa: S608 - of a statement of our own
@@ -83,11 +86,11 @@ Ask = Callable[[Sequence[Mapping[str, Any]]], Awaitable[Sequence[Row | None]]]
 
 
 class Queue:
-    """The questions that wait for one statement; ``at_once`` round trips may be under way."""
+    """The questions that wait for one statement; one round trip is under way at a time."""
 
-    def __init__(self, ask: Ask, at_once: int = 2) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._free = at_once
+        self._free = True
         self._waiting: list[Question] = []
         self._soon = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,14 +110,14 @@ class Queue:
         if not self._waiting or not self._free:
             return
         batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        self._free -= 1
+        self._free = False
         task = asyncio.get_running_loop().create_task(self._answer(batch))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._free += 1
+        self._free = True
         self._start()
 
     async def _answer(self, batch: Sequence[Question]) -> None:
