@@ -27,6 +27,7 @@ from lading.stores.blobs.s3answers import PLAIN_ETAG, RefusedError, compare_whol
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5
+_READ_AHEAD = 1 << 18
 _READ_SECONDS = 30
 _ATTEMPTS = 4
 _PAUSE = 0.2
@@ -108,6 +109,7 @@ class S3Client:
             return
         found = await self._told("get_object", Key=key, Range=f"bytes={start}-{stop - 1}")
         answer = found["Body"].raw_stream
+        answer.content.set_read_chunk_size(_READ_AHEAD)
         try:
             async for data in answer.content.iter_any():
                 yield data
