@@ -46,10 +46,15 @@ class Answer:
 class Scripted:
     """``with Scripted(answer) as far_side:``; ``asked`` has every request so far, in order."""
 
+    @property
+    def handler(self) -> type[Handler]:
+        """What serves a connection."""
+        return Handler
+
     def __init__(self, answer: Callable[[Asked], Answer], address: str = "127.0.0.1") -> None:
         self.answer = answer
         self.asked: list[Asked] = []
-        self._server = _Server(address, self)
+        self._server = _Server(address, self, self.handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
@@ -78,13 +83,16 @@ class Scripted:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: str, scripted: Scripted) -> None:
+    def __init__(self, address: str, scripted: Scripted, handler: type[Handler]) -> None:
         self.scripted = scripted
-        super().__init__((address, 0), _Handler)
+        super().__init__((address, 0), handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Asks the script what to answer."""
+
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are written one after the other
     timeout = 20
     server: _Server
 

@@ -7,7 +7,8 @@ In this order, the first that knows the registry decides:
 3. ``config.json`` of docker (in ``DOCKER_CONFIG`` or ``~/.docker``): a helper for this registry, else the helper for
    all, else what the file itself has;
 4. ``auth.json`` of podman (``REGISTRY_AUTH_FILE``, else ``$XDG_RUNTIME_DIR/containers/auth.json``), where a longer path
-   of a repository goes before a shorter one.
+   of a repository goes before a shorter one;
+5. what the registry's vendor gives to this machine or this job (``adapters/vendors.py``), where the caller allows it.
 
 Credentials are read when a registry asks for them, and never written to a log.
 """
@@ -15,8 +16,10 @@ Credentials are read when a registry asks for them, and never written to a log.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,9 +39,18 @@ class Credential:
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+    until: float = math.inf
+    """When it ends, in seconds since 1970."""
 
     def __bool__(self) -> bool:
         return bool(self.username or self.password or self.identity_token or self.registry_token)
+
+
+Ambient = Callable[[str, Mapping[str, str]], Awaitable[Credential | None]]
+"""What this machine or this job is given for a host, told by the environment; None when nothing is."""
+
+_EARLY = 300.0
+"""How long before its end a credential is asked for anew, in seconds."""
 
 
 def keys(host: str) -> list[str]:
@@ -52,10 +64,14 @@ class Keyring:
     """Looks credentials up; ``environment`` is that of the process, ``given`` holds what the user typed, by host."""
 
     def __init__(
-        self, environment: Mapping[str, str] | None = None, given: Mapping[str, Credential] | None = None
+        self,
+        environment: Mapping[str, str] | None = None,
+        given: Mapping[str, Credential] | None = None,
+        ambient: Ambient | None = None,
     ) -> None:
         self._environment = os.environ if environment is None else environment
         self._given = dict(given or {})
+        self._ambient = ambient
         self._found: dict[tuple[str, str], Credential] = {}
         self._asking = asyncio.Lock()
 
@@ -65,10 +81,10 @@ class Keyring:
         return DockerConfig(docker_folder(self._environment) / "config.json")
 
     async def find(self, host: str, repository: str = "") -> Credential:
-        """What to say to this registry; an empty one when nothing is known. Asked once, remembered."""
+        """What to say to this registry; an empty one when nothing is known. Asked once, remembered until it ends."""
         key = (host, repository)
         async with self._asking:  # a helper may ask the user to unlock something: once is enough
-            if key not in self._found:
+            if key not in self._found or self._found[key].until < time.time() + _EARLY:
                 self._found[key] = await self._search(host, repository)
         return self._found[key]
 
@@ -92,7 +108,16 @@ class Keyring:
             found = (await _ask(helper, host) if helper else None) or _entry(file, host, repository)
             if found:
                 return found
-        return Credential()
+        return (await self._made(host) if self._ambient else None) or Credential()
+
+    async def _made(self, host: str) -> Credential | None:
+        """One for the whole host: it is not made anew for every repository."""
+        assert self._ambient is not None
+        kept = self._found.get((host, ""))
+        if kept is not None and kept.until >= time.time() + _EARLY:
+            return kept
+        made = self._found[host, ""] = await self._ambient(host, self._environment) or Credential()
+        return made
 
     def _podman(self) -> Iterator[Path]:
         named = self._environment.get("REGISTRY_AUTH_FILE")
@@ -132,6 +157,6 @@ def _entry(file: DockerConfig, host: str, repository: str) -> Credential | None:
     paths = ["/".join([host, *words[:count]]) for count in range(len(words), 0, -1)]
     for key in [*paths, *keys(host)]:
         entry = file.entry(key)
-        if entry is not None and (found := Credential(**entry)):
+        if entry is not None and (found := Credential(**entry, until=math.inf)):
             return found
     return None

@@ -166,14 +166,14 @@ class HttpRegistry:
 
     async def tags(self, repository: str) -> AsyncGenerator[str]:
         what = f"the tags of {repository}"
-        async for page in self._pages(f"/v2/{repository}/tags/list?n={_PAGE}", pull(repository), what):
+        async for page in self.pages(f"/v2/{repository}/tags/list?n={_PAGE}", pull(repository), what):
             for tag in _texts(page.get("tags")):
                 yield tag
 
     async def repositories(self) -> AsyncGenerator[str]:
         """Every repository the registry lists (distribution spec's ``_catalog``); not every registry does."""
         scopes = ("registry:catalog:*",)
-        async for page in self._pages(f"/v2/_catalog?n={_PAGE}", scopes, "a list of its repositories"):
+        async for page in self.pages(f"/v2/_catalog?n={_PAGE}", scopes, "a list of its repositories"):
             for name in _texts(page.get("repositories")):
                 yield name
 
@@ -202,7 +202,8 @@ class HttpRegistry:
         except errors.Missing as error:
             raise errors.ManifestUnknown(error.message.replace("have to delete", "have")) from None
 
-    async def _pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncGenerator[dict[str, Any]]:
+    async def pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncGenerator[dict[str, Any]]:
+        """The documents of a list, as long as each names a next one (distribution spec, "Listing Tags")."""
         seen: set[str] = set()
         while path:
             if path in seen or len(seen) > _MAX_PAGES:

@@ -1,7 +1,7 @@
 """From a challenge to an ``Authorization`` header, as docker's clients do it.
 
 Basic: the password is sent. Bearer: a token is fetched from the realm for the scopes that are wanted, by GET with the
-password in a Basic header; by POST with a refresh token; by POST with the password where GET is not known. Tokens are
+password in a Basic header; by POST with a refresh token; each the other way where that one is not known. Tokens are
 remembered until shortly before they expire, and concurrent requests share one way to the token server.
 """
 
@@ -76,6 +76,7 @@ class Authorizer:
     async def login(self, credential: Credential, challenges: Sequence[Challenge]) -> Credential:
         """What to keep of a credential after it was found to be right: a refresh token where the server gives one."""
         self.learn(challenges, (), "")
+        self._asked[()] = ()  # some name an example in their challenge, user/image, which nobody may pull
         assert self._challenge is not None
         if self._challenge.scheme == "bearer" and credential.username:
             self._tokens[()] = await self._fetch(credential, (), offline=True)
@@ -110,7 +111,11 @@ class Authorizer:
     ) -> httpx2.Response:
         if credential.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token or credential.identity_token}
-            return await self._post(realm, service, scopes, form)
+            answer = await self._post(realm, service, scopes, form)
+            if answer.status_code not in {404, 405}:
+                return answer
+            await answer.aclose()  # it knows GET alone, as Google's
+            credential = Credential(credential.username or "<token>", credential.identity_token)
         query = [("service", service)] if service else []
         query += [("scope", scope) for scope in scopes]
         headers = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
@@ -22,7 +23,7 @@ HURRIED = Policy(attempts=4, backoff=0.01, patience=2, connect=2, silence=2)
 
 @asynccontextmanager
 async def registry(
-    far_side: Scripted, *, user: str = "", password: str = "", policy: Policy = HURRIED, **more: str
+    far_side: Scripted, *, user: str = "", password: str = "", policy: Policy = HURRIED, **more: Any
 ) -> AsyncIterator[HttpRegistry]:
     """A client that knows this login at this far side and nothing else."""
     credential = Credential(user, password, **more)

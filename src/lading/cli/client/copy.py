@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--dest-plain-http", is_flag=True, help="Speak HTTP without TLS to the target.")
 @click.option("--src-insecure", is_flag=True, help="Do not check the source's certificate.")
 @click.option("--dest-insecure", is_flag=True, help="Do not check the target's certificate.")
+@options.create
 @options.quiet
 def copy(
     source: str,
@@ -37,6 +38,7 @@ def copy(
     all_tags: bool,
     patterns: tuple[str, ...],
     referrers: bool,
+    create: bool,
     quiet: bool,
     **ways: bool,
 ) -> None:
@@ -51,7 +53,7 @@ def copy(
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     several = ("*",) if all_tags else patterns
-    for line in run(_copy(source, target, platform, several, ways, referrers=referrers, quiet=quiet)):
+    for line in run(_copy(source, target, platform, several, ways, referrers=referrers, create=create, quiet=quiet)):
         click.echo(line)
 
 
@@ -63,11 +65,12 @@ async def _copy(
     ways: dict[str, bool],
     *,
     referrers: bool,
+    create: bool,
     quiet: bool,
 ) -> list[str]:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
-    from lading.cli.client.wishes import missing_tag, wanted
+    from lading.cli.client.wishes import missing_tag, prepared, wanted
     from lading.oci.reference import Reference
     from lading.remotes.copy import Copy, Side
 
@@ -78,6 +81,7 @@ async def _copy(
         named = Reference.parse(source) if here.host else None
         there = await writing.target(target, named)
         same = bool(here.host) and here.host == there.host
+        made = prepared(writing.registry(there.host) if there.host else None, there.repository, create=create)
         with watching("copy", quiet=quiet) as watch:
             work = Copy(
                 Side(here.client, here.repository),
@@ -88,12 +92,13 @@ async def _copy(
                 referrers=referrers,
                 watch=watch,
             )
-            if patterns:
-                return await _several(work, here, patterns)
-            try:
-                manifest = await work.image(here.reference, [there.reference])
-            except ManifestUnknown as error:
-                raise (await missing_tag(error, here.client, named) if named else error) from None
+            async with made:
+                if patterns:
+                    return await _several(work, here, patterns)
+                try:
+                    manifest = await work.image(here.reference, [there.reference])
+                except ManifestUnknown as error:
+                    raise (await missing_tag(error, here.client, named) if named else error) from None
     return [manifest.digest, *([] if quiet else [_summary(work)])]
 
 

@@ -53,7 +53,7 @@ async def _delete(reference: Reference, *, whole: bool, plain_http: bool, insecu
             reference = reference.at(found.digest)
         try:
             if reference.digest:
-                await registry.delete(reference.repository, reference.digest)
+                await adapter(registry).delete_manifest(reference.repository, reference.digest)
             else:
                 await adapter(registry).delete_tag(reference.repository, reference.tag)
         except ManifestUnknown as error:

@@ -109,10 +109,10 @@ def search(
 
 async def _search(host: str, text: str, limit: int, *, plain_http: bool, insecure: bool) -> list[dict[str, Any]]:
     from lading.cli.client.places import Places
-    from lading.remotes.search import search as ask
+    from lading.remotes.adapters.vendors import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        return await ask(places.registry(host), text, limit)
+        return await adapter(places.registry(host)).search(text, limit)
 
 
 def _filter(text: str) -> Any:

@@ -21,6 +21,12 @@ def quiet(command: Command) -> Command:
     return click.option("-q", "--quiet", is_flag=True, help="Print the result only.")(command)
 
 
+def create(command: Command) -> Command:
+    """Whether to make what a registry wants made before a push."""
+    text = "Make the repository or project first, where the registry does not by itself."
+    return click.option("--create", is_flag=True, help=text)(command)
+
+
 def platforms(command: Command) -> Command:
     """Which images of an index are meant."""
     one = click.option("--platform", metavar="OS/ARCH", help="Take this platform's image, such as linux/arm64.")

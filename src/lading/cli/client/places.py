@@ -81,12 +81,13 @@ class Places(AsyncExitStack):
 
     def registry(self, host: str) -> HttpRegistry:
         """The registry of a host."""
+        from lading.remotes.adapters.vendors import ambient
         from lading.remotes.credentials import Keyring
         from lading.remotes.http import HttpRegistry
         from lading.remotes.session import Session
 
         if host not in self._registries:
-            session = Session(host, Keyring(), self.policy())
+            session = Session(host, Keyring(ambient=ambient), self.policy())
             self.push_async_callback(session.close)
             self._registries[host] = HttpRegistry(session)
         return self._registries[host]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[FILE|FOLDER] NAME")
 @click.option("--all-tags", "-A", is_flag=True, help="Push every tag that this machine has of the repository.")
+@options.create
 @options.quiet
 @options.reach
-def push(words: tuple[str, ...], all_tags: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
+def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
     """Push the image NAME from the images of this machine, or FILE or FOLDER as NAME.
 
     A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. An image
@@ -35,29 +36,33 @@ def push(words: tuple[str, ...], all_tags: bool, quiet: bool, plain_http: bool, 
     if reference.digest or (all_tags and reference.tag):
         raise click.UsageError("--all-tags goes with a name without a tag; a digest is never pushed to")
     path = words[0] if len(words) == 2 else None
-    for line in run(_push(reference, path, all_tags=all_tags, quiet=quiet, plain_http=plain_http, insecure=insecure)):
+    ways = {"plain_http": plain_http, "insecure": insecure}
+    for line in run(_push(reference, path, ways, all_tags=all_tags, create=create, quiet=quiet)):
         click.echo(line)
 
 
 async def _push(
-    reference: Reference, path: str | None, *, all_tags: bool, quiet: bool, plain_http: bool, insecure: bool
+    reference: Reference, path: str | None, ways: dict[str, bool], *, all_tags: bool, create: bool, quiet: bool
 ) -> list[str]:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
+    from lading.cli.client.wishes import prepared
     from lading.remotes.copy import Copy, Side
 
     lines: list[str] = []
-    async with Places(plain_http=plain_http, insecure=insecure) as places:
+    async with Places(**ways) as places:
         sources = await _sources(places, reference, path, all_tags=all_tags)
         target = places.at(reference)
         if not quiet:
             click.echo(f"The push refers to repository [{reference.name}]", err=True)
+        made = prepared(places.registry(reference.host), reference.repository, create=create)
         with watching("push", quiet=quiet) as watch:
-            for tag, source in sources:
-                sides = Side(source.client, source.repository), Side(target.client, target.repository)
-                manifest = await Copy(*sides, watch=watch).image(source.reference, [tag])
-                told = reference.tagged(tag)
-                lines.append(str(told) if quiet else f"{tag}: digest: {manifest.digest} size: {manifest.size}")
+            async with made:
+                for tag, source in sources:
+                    sides = Side(source.client, source.repository), Side(target.client, target.repository)
+                    manifest = await Copy(*sides, watch=watch).image(source.reference, [tag])
+                    told = reference.tagged(tag)
+                    lines.append(str(told) if quiet else f"{tag}: digest: {manifest.digest} size: {manifest.size}")
     return lines
 
 

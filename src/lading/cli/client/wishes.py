@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from lading.errors import LadingError, ManifestUnknown
+from lading.errors import Denied, LadingError, ManifestUnknown, Missing
 from lading.oci.reference import Reference
 
 if TYPE_CHECKING:
     from lading.oci.manifest import Platform
     from lading.remotes.base import RegistryClient
+    from lading.remotes.http import HttpRegistry
 
 _LOOKED_AT = 2000
 _FEW = 10
@@ -46,6 +48,27 @@ async def missing_tag(error: ManifestUnknown, client: RegistryClient, reference:
         return error
     near = get_close_matches(reference.reference, tags, 5, 0.5) or sorted(tags)[-5:]
     return ManifestUnknown(f"{error.message}; there is {', '.join(near)}" + (", …" if len(tags) > len(near) else ""))
+
+
+@asynccontextmanager
+async def prepared(registry: HttpRegistry | None, repository: str, *, create: bool) -> AsyncGenerator[None]:
+    """Around a push: with ``create`` what must be there is made first, without a failure tells that it may be missing."""
+    from lading.remotes.adapters.vendors import adapter
+
+    if registry is None:
+        yield
+        return
+    vendor = adapter(registry)
+    if create:
+        await vendor.prepare(repository)
+    try:
+        yield
+    except (Missing, Denied) as error:
+        if create or not vendor.makes or not error.message.startswith(registry.host):
+            raise
+        raise type(error)(
+            f"{error.message}. {registry.host} wants {vendor.makes} made before a push: --create does it"
+        ) from None
 
 
 def few_left(limits: Mapping[str, str]) -> str:

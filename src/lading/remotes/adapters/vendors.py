@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from lading.oci.reference import DEFAULT_HOST
+import importlib
+import re
+from collections.abc import Mapping
+
 from lading.remotes.adapters.base import Adapter
+from lading.remotes.credentials import Credential
 from lading.remotes.http import HttpRegistry
+
+# a login goes to such a host by itself: nobody else may own one that fits
+_AWS = "|".join(
+    name.replace(".", r"\.")
+    for name in (
+        "amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "on.aws", "on.amazonwebservices.com.cn",
+        "c2s.ic.gov", "sc2s.sgov.gov", "cloud.adc-e.uk", "csp.hci.ic.gov",
+    )
+)  # fmt: skip
+_VENDORS: dict[str, str] = {
+    r"docker\.io": "dockerhub:DockerHub",
+    r"ghcr\.io": "ghcr:GHCR",
+    r"[a-z0-9-]+\.azurecr\.(?:io|cn|us)": "acr:ACR",
+    rf"\d{{12}}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:{_AWS})|public\.ecr\.aws": "ecr:ECR",
+    r"(?:[a-z]+\.)?gcr\.io|(?:[a-z0-9-]+-)?docker\.pkg\.dev": "gcr:GCR",
+}
+"""Where the adapter of a host is, by a pattern for the whole host."""
 
 
 def adapter(registry: HttpRegistry) -> Adapter:
     """The adapter for a registry."""
-    if registry.host == DEFAULT_HOST:
-        from lading.remotes.adapters.dockerhub import DockerHub  # noqa: PLC0415 - only where it is needed
+    return _kind(registry.host)(registry)
 
-        return DockerHub(registry)
-    return Adapter(registry)
+
+async def ambient(host: str, environment: Mapping[str, str], *, asked: bool = False) -> Credential | None:
+    """The login that this machine or job has for a host; see :meth:`Adapter.ambient`."""
+    return await _kind(host).ambient(host, environment, asked=asked)
+
+
+def _kind(host: str) -> type[Adapter]:
+    for pattern, place in _VENDORS.items():
+        if re.fullmatch(pattern, host, re.ASCII | re.IGNORECASE):
+            module, _, name = place.partition(":")
+            found: type[Adapter] = getattr(importlib.import_module(f"lading.remotes.adapters.{module}"), name)
+            return found
+    return Adapter
