@@ -25,7 +25,17 @@ from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.transport import Policy
 from tests.support.vendor import Vendor
-from tests.support.vendors import VENDORS, Artifact, Azure, GitHub, Google, Hub
+from tests.support.vendors import (
+    VENDORS,
+    Artifact,
+    Azure,
+    GitHub,
+    GoHarbor,
+    Google,
+    Hub,
+    RedHatQuay,
+    SomeGitLab,
+)
 from tests.support.world import World
 
 pytestmark = pytest.mark.anyio
@@ -65,14 +75,15 @@ async def client(vendor: Vendor, login: str = "") -> AsyncIterator[Adapter]:
     known = {host: Credential(*vendor.logins[login])} if login else {}
     policy = Policy(attempts=2, backoff=0.01, patience=2, connect=30, silence=30)
     async with Session(host, Keyring(NOWHERE, known), policy) as session:
-        yield vendors.adapter(HttpRegistry(session))
+        yield await vendors.adapter(HttpRegistry(session))
 
 
 def any_login(vendor: Vendor) -> str:
     return next(iter(vendor.logins))
 
 
-async def test_the_adapter_is_chosen_by_the_host(vendor: Vendor) -> None:
+async def test_the_adapter_is_chosen(vendor: Vendor, world: Callable[[Vendor], World]) -> None:
+    world(vendor)
     async with client(vendor) as adapter:
         assert type(adapter).__name__ == vendor.adapter
 
@@ -232,7 +243,7 @@ async def test_a_login_of_the_environment(
     environment = {**NOWHERE, **vendor.variables}
     keyring = Keyring(environment, ambient=vendors.ambient)
     async with Session(host, keyring, Policy(attempts=2, backoff=0.01)) as session:
-        adapter = vendors.adapter(HttpRegistry(session))
+        adapter = await vendors.adapter(HttpRegistry(session))
         if not vendor.variables:
             assert not await keyring.find(host, vendor.private)
             return
@@ -250,7 +261,7 @@ async def test_entra_id_is_asked_once_and_its_token_exchanged(
         monkeypatch.setenv(name, value)
     keyring = Keyring({**NOWHERE, **vendor.variables}, ambient=vendors.ambient)
     async with Session(vendor.host, keyring) as session:
-        adapter = vendors.adapter(HttpRegistry(session))
+        adapter = await vendors.adapter(HttpRegistry(session))
         for name in (vendor.private, vendor.public):
             assert [tag async for tag in adapter.registry.tags(name)] == ["latest", "v1", "v2"]
     tenant = vendor.variables["AZURE_TENANT_ID"]
@@ -285,7 +296,7 @@ async def test_google_by_the_key_of_a_service_account(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     environment = {**NOWHERE, "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
     async with Session(vendor.host, Keyring(environment, ambient=vendors.ambient)) as session:
-        adapter = vendors.adapter(HttpRegistry(session))
+        adapter = await vendors.adapter(HttpRegistry(session))
         assert await adapter.registry.resolve(vendor.private, "v1")
         assert await adapter.registry.resolve(vendor.public, "v1")
     assert far_side.paths("POST") == ["/token"], "one token for all that was asked"
@@ -331,6 +342,57 @@ async def test_the_hub_tells_how_many_pulls_are_left(world: Callable[[Vendor], W
     async with client(vendor) as adapter:
         assert await adapter.registry.resolve(vendor.public, "v1")
         assert adapter.registry.session.limits["ratelimit-remaining"] == "76;w=21600"
+
+
+async def test_a_project_of_harbors_is_made_once(world: Callable[[Vendor], World]) -> None:
+    vendor = GoHarbor()
+    world(vendor)
+    async with client(vendor, "robot") as adapter:
+        assert adapter.makes
+        assert not await adapter.prepare("team/app")
+        assert await adapter.prepare("new/app/deep")
+        assert vendor.projects == {"team", "new"}
+        with pytest.raises(errors.Invalid, match="PROJECT/NAME"):
+            await adapter.prepare("app")
+        vendor.put("team/app/deep", "v1", b"deep")
+        await adapter.delete_tag("team/app/deep", "v1")
+        assert vendor.tags["team/app/deep"] == {}
+
+
+@pytest.mark.parametrize("login", ["", *RedHatQuay.logins])
+async def test_quay_lists_what_each_may_see(login: str, world: Callable[[Vendor], World]) -> None:
+    vendor = RedHatQuay()
+    world(vendor)
+    async with client(vendor, login) as adapter:
+        listed = [name async for name in adapter.repositories("team")]
+        assert sorted(listed) == ([vendor.private, vendor.public] if login else [vendor.public])
+        if login in {"", "OAuth token"}:
+            with pytest.raises(errors.Invalid, match="name a namespace"):
+                await anext(adapter.repositories())
+
+
+async def test_gitlabs_api_is_asked_as_who_one_is(world: Callable[[Vendor], World]) -> None:
+    vendor = SomeGitLab()
+    far_side = world(vendor)
+    for login in vendor.logins:
+        async with client(vendor, login) as adapter:
+            if login == "deploy token":
+                with pytest.raises(errors.Denied, match="access token"):
+                    await adapter.delete_tag(vendor.private, "v1")
+            else:
+                assert [name async for name in adapter.repositories(vendor.private)] == [vendor.private]
+                with pytest.raises(errors.RepositoryUnknown):
+                    await adapter.delete_tag("group/other/app", "v1")
+                with pytest.raises(errors.RepositoryUnknown):
+                    await anext(adapter.repositories("nobody"))
+    secrets = ("glpat", "job-token", "deploy")
+    assert not [one for one in far_side.asked if any(word in str(one.query) for word in secrets)]
+
+
+async def test_a_job_of_gitlab_is_known_at_its_own_registry_alone() -> None:
+    environment = {**NOWHERE, **SomeGitLab.variables}
+    assert await vendors.ambient("registry.gitlab.com", environment) is None
+    assert await vendors.ambient(SomeGitLab.host, environment) == Credential("gitlab-ci-token", "job-token")
 
 
 def service_account() -> dict[str, str]:

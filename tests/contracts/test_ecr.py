@@ -128,7 +128,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 @asynccontextmanager
 async def client(host: str) -> AsyncIterator[Adapter]:
     async with Session(host, Keyring({**NOWHERE, **KEYS}, ambient=vendors.ambient), POLICY) as session:
-        yield vendors.adapter(HttpRegistry(session))
+        yield await vendors.adapter(HttpRegistry(session))
 
 
 async def test_an_image_goes_to_ecr_and_away(amazon: Ecr, world: Callable[..., World], tmp_path: Path) -> None:
@@ -276,13 +276,12 @@ async def test_a_key_that_aws_does_not_know(world: Callable[..., World]) -> None
         ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "ECR"),
         ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "ECR"),
         ("123456789012.dkr-ecr.eu-west-1.on.aws", "ECR"),
-        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com.example.net", "Adapter"),
-        ("12345.dkr.ecr.eu-west-1.amazonaws.com", "Adapter"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com.example.net", ""),
+        ("12345.dkr.ecr.eu-west-1.amazonaws.com", ""),
     ],
 )
-async def test_only_amazons_hosts_are_given_its_tokens(host: str, kind: str) -> None:
-    async with Session(host, Keyring(NOWHERE)) as session:
-        assert type(vendors.adapter(HttpRegistry(session))).__name__ == kind
+def test_only_amazons_hosts_are_given_its_tokens(host: str, kind: str) -> None:
+    assert getattr(vendors._named(host), "__name__", "") == kind
 
 
 def token(password: str, until: float) -> dict[str, Any]:

@@ -296,4 +296,171 @@ class Artifact(Google):
         return problem(404, "NAME_UNKNOWN", "not here")
 
 
-VENDORS: tuple[type[Vendor], ...] = (Vendor, Hub, GitHub, Azure, Google, Artifact)
+class GoHarbor(Vendor):
+    """A Harbor: known by its token service; its catalog for administrators only, so its API v2.0 in place of that."""
+
+    host = "harbor.example.com"
+    adapter = "Harbor"
+    realm = "/service/token"
+    service = "harbor-registry"
+    logins: ClassVar[Mapping[str, Login]] = {
+        "user": ("alice", "Harbor12345"),
+        "robot": ("robot$ci", "robot-secret"),
+        "robot of a project": ("robot$team+ci", "robot-secret"),
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projects = {self.namespace}
+
+    def catalog(self, asked: Asked) -> Answer:
+        return self.lacks(asked, "registry:catalog:*") or problem(403, "DENIED", "requested access is denied")
+
+    def registry(self, asked: Asked) -> Answer:
+        project = asked.path.removeprefix("/v2/").partition("/")[0]
+        if asked.method in {"POST", "PUT"} and asked.path.startswith("/v2/") and project not in self.projects:
+            return self.lacks(asked, "registry::") or problem(404, "NOT_FOUND", f"project {project} not found")
+        return super().registry(asked)
+
+    def own(self, asked: Asked) -> Answer:
+        if not asked.path.startswith("/api/v2.0/"):
+            return super().own(asked)
+        user, password = basic(asked)
+        known = self.knows(user, password)
+        assert not asked.headers.get("authorization", "").startswith("Bearer "), (
+            "the API takes no token of the registry's"
+        )
+        if (user or password) and not known:
+            return problem(401, "UNAUTHORIZED", "unauthorized")
+        path = asked.path.removeprefix("/api/v2.0")
+        visible = [name for name in sorted(self.manifests) if known or name == self.public]
+        rows = lambda names: [{"name": name} for name in names]  # noqa: E731 - short as it is
+        if path == "/repositories":
+            return paged(asked, visible, self.page, rows)
+        if path == "/search":
+            hits = [{"repository_name": name} for name in visible if asked.query["q"][0] in name]
+            return json_answer({"project": [], "repository": hits})
+        if path == "/projects" and asked.method == "HEAD":
+            return Answer(200 if asked.query["project_name"][0] in self.projects else 404)
+        if not known and asked.method != "GET":
+            return problem(401, "UNAUTHORIZED", "unauthorized")
+        if path == "/projects":
+            given = json.loads(asked.read())
+            assert given["metadata"] == {"public": "false"}
+            self.projects.add(given["project_name"])
+            return Answer(201)
+        if found := re.fullmatch(r"/projects/([^/]+)/repositories", path):
+            return paged(asked, [name for name in visible if name.startswith(f"{found[1]}/")], self.page, rows)
+        place = re.fullmatch(r"/projects/([^/]+)/repositories/([^/]+)/artifacts/([^/]+)/tags/([^/]+)", path)
+        assert place
+        assert asked.method == "DELETE"
+        name = f"{place[1]}/{unquote(unquote(place[2]))}"
+        return Answer(200) if self.tags.get(name, {}).pop(place[4], "") else problem(404, "NOT_FOUND", "tag not found")
+
+
+class RedHatQuay(Vendor):
+    """quay.io: robots and OAuth tokens as users with names of their own, a catalog of what a login may see, search by API v1."""
+
+    host = service = "quay.io"
+    adapter = "Quay"
+    realm = "/v2/auth"
+    logins: ClassVar[Mapping[str, Login]] = {
+        "robot": ("team+ci", "ROBOT-SECRET"),
+        "user": ("alice", "encrypted-password"),
+        "OAuth token": ("$oauthtoken", "oauth-secret"),
+    }
+    page = 1
+
+    def own(self, asked: Asked) -> Answer:
+        if not asked.path.startswith("/api/v1/"):
+            return super().own(asked)
+        token = asked.headers.get("authorization", "")
+        assert token in {"", "Bearer oauth-secret"}, "the API takes OAuth tokens"
+        visible = [name.partition("/")[2] for name in sorted(self.manifests) if token or name == self.public]
+        if asked.path == "/api/v1/find/repositories":
+            found = [name for name in visible if asked.query["query"][0] in name]
+            return json_answer(
+                {
+                    "results": [
+                        {"kind": "repository", "namespace": {"name": self.namespace}, "name": name} for name in found
+                    ]
+                }
+            )
+        assert asked.path == "/api/v1/repository"
+        assert asked.query["namespace"] == [self.namespace]
+        assert token or asked.query["public"] == ["true"]
+        start = int(asked.query.get("next_page", ["0"])[0])
+        more = {"next_page": str(start + 1)} if start + 1 < len(visible) else {}
+        return json_answer({"repositories": [{"namespace": self.namespace, "name": visible[start]}], **more})
+
+
+class SomeGitLab(Vendor):
+    """A GitLab: known by its token service, which is at another host; lists and deletions by that host's API."""
+
+    host = "registry.gitlab.example.com"
+    adapter = "GitLab"
+    realm = "/jwt/auth"
+    service = "container_registry"
+    namespace = "group/project"
+    lists_all = searches = False
+    logins: ClassVar[Mapping[str, Login]] = {
+        "access token": ("alice", "glpat-x"),
+        "project access token": ("project_1_bot", "glpat-y"),
+        "job": ("gitlab-ci-token", "job-token"),
+        "deploy token": ("gitlab+deploy-token-1", "deploy"),
+    }
+    variables: ClassVar[Mapping[str, str]] = {
+        "CI_REGISTRY": "registry.gitlab.example.com",
+        "CI_REGISTRY_USER": "gitlab-ci-token",
+        "CI_REGISTRY_PASSWORD": "job-token",
+    }
+
+    @property
+    def hosts(self) -> dict[str, Callable[[Asked], Answer]]:
+        return {**super().hosts, "gitlab.example.com": self.web}
+
+    def lacks(self, asked: Asked, scope: str) -> Answer | None:
+        answer = super().lacks(asked, scope)
+        if answer is None:
+            return None
+        challenge = answer.headers["www-authenticate"].replace(f"https://{self.host}", "https://gitlab.example.com")
+        return problem(401, "UNAUTHORIZED", "authentication required", **{"www-authenticate": challenge})
+
+    def catalog(self, asked: Asked) -> Answer:
+        return problem(401, "UNAUTHORIZED", "authentication required")
+
+    def web(self, asked: Asked) -> Answer:
+        if asked.path == self.realm:
+            return self.token(asked)
+        signed = (
+            asked.headers.get("private-token") in {"glpat-x", "glpat-y"}
+            or asked.headers.get("job-token") == "job-token"
+        )
+        path = unquote(asked.path).removeprefix("/api/v4/projects/")
+        if not signed or not path.startswith(f"{self.namespace}/registry/repositories"):
+            return json_answer({"message": "404 Project Not Found"}, 404)
+        names = sorted(self.manifests)
+        words = path.removeprefix(f"{self.namespace}/registry/repositories").strip("/").split("/")
+        if words == [""]:
+            rows = lambda some: [{"id": names.index(name), "path": name} for name in some]  # noqa: E731 - short as it is
+            answer = paged(asked, names, self.page, rows)
+            # GitLab names the whole address
+            return Answer(
+                200,
+                answer.body,
+                {
+                    name: value.replace("<", f"<https://{asked.headers['host']}") if name == "link" else value
+                    for name, value in answer.headers.items()
+                },
+            )
+        tags = self.tags[names[int(words[0])]]
+        if words[2] not in tags:
+            return json_answer({"message": "404 Tag Not Found"}, 404)
+        if asked.method == "DELETE":
+            del tags[words[2]]
+        return json_answer({"name": words[2]})
+
+
+VENDORS: tuple[type[Vendor], ...] = (
+    Vendor, Hub, GitHub, Azure, Google, Artifact, GoHarbor, RedHatQuay, SomeGitLab,
+)  # fmt: skip

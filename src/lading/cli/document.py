@@ -86,7 +86,7 @@ _VARIABLES = {
     "DOCKER_AUTH_CONFIG": "the text of a `config.json`; asked before the file",
     "REGISTRY_AUTH_FILE": "podman's `auth.json`, instead of its usual places",
     "DOCKER_HOST": "the socket of a docker engine, `unix://…`",
-    "GITHUB_TOKEN`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_…`, `AWS_…": "logins of vendors, where nobody logged in; see "
+    "GITHUB_TOKEN`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_…`, `AWS_…`, `CI_REGISTRY_…": "logins of vendors, where nobody logged in; see "
     "[other registries](../how-to/registries/README.md)",
     "LADING_IMAGES": "the folder of this machine's images, instead of `$XDG_DATA_HOME/lading/images`",
     "HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY": "proxies; never for this machine itself",

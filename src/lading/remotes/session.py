@@ -34,6 +34,7 @@ class Session:
         self.transport = Transport(host, policy)
         self.authorizer = Authorizer(self.transport, keyring)
         self._reached = False
+        self._greeted = False
         self.limits: dict[str, str] = {}
         """The rate-limit headers of the last answer that had any: ``ratelimit-limit``, ``ratelimit-remaining``, …"""
 
@@ -62,7 +63,8 @@ class Session:
         """The answer to a request, its body unread, with one of the statuses in ``expect``.
 
         ``path`` begins with a slash, or is a whole URL that the registry named. ``again`` allows to repeat it when it
-        failed on the way. ``what`` names what is asked for in an error.
+        failed on the way. ``what`` names what is asked for in an error. Who brings an ``authorization``, be it an
+        empty one, is not signed in.
         """
         answer = await self._patiently(method, path, scopes, headers or {}, body, expect, again)
         try:
@@ -71,6 +73,16 @@ class Session:
             yield answer
         finally:
             await answer.aclose()
+
+    async def challenge(self) -> challenge.Challenge | None:
+        """How the registry asks who one is, found out once; None where it does not ask."""
+        if self.authorizer.challenge is None and not self._greeted:
+            async with self.open(
+                "GET", "/v2/", expect=(200, 401, 403, 404), what="to be told how one logs in"
+            ) as answer:
+                self.authorizer.learn(challenge.parse(answer.headers.get_list("www-authenticate")), (), "")
+            self._greeted = True
+        return self.authorizer.challenge
 
     async def login(self, username: str, password: str) -> Credential:
         """Whether the registry takes this user and password; what is to be kept of them."""
@@ -105,7 +117,8 @@ class Session:
         again: bool,
     ) -> httpx2.Response:
         url = path if "://" in path else await self.transport.base() + path
-        own = url.startswith(await self.transport.base() + "/")
+        own = url.startswith(await self.transport.base() + "/") and "authorization" not in headers
+        headers = {name: value for name, value in headers.items() if value}
         for _ in range(_SIGN_IN):
             token = await self.authorizer.header(scopes) if own else ""
             signed = {**headers, **({"authorization": token} if token else {})}

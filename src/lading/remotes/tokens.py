@@ -43,6 +43,11 @@ class Authorizer:
         self._locks: dict[Scopes, asyncio.Lock] = {}
         self.refresh_token = ""
 
+    @property
+    def challenge(self) -> Challenge | None:
+        """The challenge that was taken up, if any was."""
+        return self._challenge
+
     async def header(self, scopes: Scopes) -> str:
         """The ``Authorization`` for a request that needs these scopes; empty while none is known to be wanted."""
         if self._challenge is None:

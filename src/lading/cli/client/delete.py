@@ -53,9 +53,9 @@ async def _delete(reference: Reference, *, whole: bool, plain_http: bool, insecu
             reference = reference.at(found.digest)
         try:
             if reference.digest:
-                await adapter(registry).delete_manifest(reference.repository, reference.digest)
+                await (await adapter(registry)).delete_manifest(reference.repository, reference.digest)
             else:
-                await adapter(registry).delete_tag(reference.repository, reference.tag)
+                await (await adapter(registry)).delete_tag(reference.repository, reference.tag)
         except ManifestUnknown as error:
             raise await missing_tag(error, registry, reference) from None
         except (Unsupported, Invalid) as error:

@@ -73,7 +73,7 @@ async def _repos(host: str, namespace: str, like: str, *, plain_http: bool, inse
     from lading.remotes.adapters.vendors import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        listed = adapter(places.registry(host)).repositories(namespace)
+        listed = (await adapter(places.registry(host))).repositories(namespace)
         return [name async for name in listed if fnmatchcase(name, like)]
 
 
@@ -112,7 +112,7 @@ async def _search(host: str, text: str, limit: int, *, plain_http: bool, insecur
     from lading.remotes.adapters.vendors import adapter
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        return await adapter(places.registry(host)).search(text, limit)
+        return await (await adapter(places.registry(host))).search(text, limit)
 
 
 def _filter(text: str) -> Any:

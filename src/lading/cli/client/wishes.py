@@ -58,13 +58,12 @@ async def prepared(registry: HttpRegistry | None, repository: str, *, create: bo
     if registry is None:
         yield
         return
-    vendor = adapter(registry)
     if create:
-        await vendor.prepare(repository)
+        await (await adapter(registry)).prepare(repository)
     try:
         yield
     except (Missing, Denied) as error:
-        if create or not vendor.makes or not error.message.startswith(registry.host):
+        if create or not error.message.startswith(registry.host) or not (vendor := await adapter(registry)).makes:
             raise
         raise type(error)(
             f"{error.message}. {registry.host} wants {vendor.makes} made before a push: --create does it"

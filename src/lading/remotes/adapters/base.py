@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
 from lading.remotes import search
+from lading.remotes.challenge import Challenge
 from lading.remotes.credentials import Credential
 from lading.remotes.http import HttpRegistry
 
@@ -18,6 +19,11 @@ class Adapter:
 
     def __init__(self, registry: HttpRegistry) -> None:
         self.registry = registry
+
+    @staticmethod
+    def is_it(challenge: Challenge, host: str) -> bool:  # noqa: ARG004 - the vendors' signature
+        """Whether the registry at ``host`` that asks like this is one of these; for those that anybody may run."""
+        return False
 
     @staticmethod
     async def ambient(host: str, environment: Mapping[str, str], *, asked: bool) -> Credential | None:  # noqa: ARG004 - the vendors' signature

@@ -1,4 +1,4 @@
-"""Which adapter a registry needs, told by its name."""
+"""Which adapter a registry needs, told by its name or by how it asks for a login."""
 
 from __future__ import annotations
 
@@ -24,24 +24,42 @@ _VENDORS: dict[str, str] = {
     r"[a-z0-9-]+\.azurecr\.(?:io|cn|us)": "acr:ACR",
     rf"\d{{12}}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:{_AWS})|public\.ecr\.aws": "ecr:ECR",
     r"(?:[a-z]+\.)?gcr\.io|(?:[a-z0-9-]+-)?docker\.pkg\.dev": "gcr:GCR",
+    r"quay\.io": "quay:Quay",
+    r"registry\.gitlab\.com": "gitlab:GitLab",
 }
 """Where the adapter of a host is, by a pattern for the whole host."""
 
 
-def adapter(registry: HttpRegistry) -> Adapter:
-    """The adapter for a registry."""
-    return _kind(registry.host)(registry)
+_ANYWHERE = ("harbor:Harbor", "gitlab:GitLab", "quay:Quay")
+"""The adapters of what anybody may run: such a registry is known by how it asks for a login."""
+
+
+async def adapter(registry: HttpRegistry) -> Adapter:
+    """The adapter for a registry, which is asked where its name says nothing."""
+    if kind := _named(registry.host):
+        return kind(registry)
+    challenge = await registry.session.challenge()
+    for place in _ANYWHERE if challenge else ():
+        assert challenge is not None
+        if (kind := _at(place)).is_it(challenge, registry.host):
+            return kind(registry)
+    return Adapter(registry)
 
 
 async def ambient(host: str, environment: Mapping[str, str], *, asked: bool = False) -> Credential | None:
     """The login that this machine or job has for a host; see :meth:`Adapter.ambient`."""
-    return await _kind(host).ambient(host, environment, asked=asked)
+    kind = _named(host) or (_at("gitlab:GitLab") if environment.get("CI_REGISTRY") == host else Adapter)
+    return await kind.ambient(host, environment, asked=asked)
 
 
-def _kind(host: str) -> type[Adapter]:
+def _named(host: str) -> type[Adapter] | None:
     for pattern, place in _VENDORS.items():
         if re.fullmatch(pattern, host, re.ASCII | re.IGNORECASE):
-            module, _, name = place.partition(":")
-            found: type[Adapter] = getattr(importlib.import_module(f"lading.remotes.adapters.{module}"), name)
-            return found
-    return Adapter
+            return _at(place)
+    return None
+
+
+def _at(place: str) -> type[Adapter]:
+    module, _, name = place.partition(":")
+    found: type[Adapter] = getattr(importlib.import_module(f"lading.remotes.adapters.{module}"), name)
+    return found

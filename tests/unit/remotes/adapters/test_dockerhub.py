@@ -9,7 +9,6 @@ import pytest
 
 from lading import errors
 from lading.remotes.adapters.dockerhub import DockerHub
-from lading.remotes.adapters.vendors import adapter
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
@@ -100,11 +99,3 @@ async def test_a_namespace_must_be_named_and_be_there() -> None:
         await ask(Hub(), lambda one: anext(one.repositories()))
     with pytest.raises(errors.RepositoryUnknown):
         await ask(Hub(), lambda one: anext(one.repositories("nobody")))
-
-
-async def test_the_adapter_is_chosen_by_name() -> None:
-    kinds = {}
-    for host in ("docker.io", "registry.lab"):
-        async with Session(host, Keyring({})) as session:
-            kinds[host] = type(adapter(HttpRegistry(session))).__name__
-    assert kinds == {"docker.io": "DockerHub", "registry.lab": "Adapter"}
