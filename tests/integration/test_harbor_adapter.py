@@ -18,7 +18,7 @@ def test_a_project_is_made_filled_listed_and_emptied(tmp_path: Path) -> None:
         pair = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
         login = {"DOCKER_AUTH_CONFIG": json.dumps({"auths": {registry.host: {"auth": pair}}}), "HOME": str(tmp_path)}
         image = f"{registry.host}/new/deep/app"
-        push = [PROGRAM, "copy", "--quiet", f"oci:{tmp_path / 'layout'}:v1", f"{image}:v1"]
+        push: list[str | Path] = [PROGRAM, "copy", "--quiet", f"oci:{tmp_path / 'layout'}:v1", f"{image}:v1"]
         refused = run(push, environment=login, check=False)
         assert refused.returncode != 0
         assert "wants the project made before a push: --create does it" in refused.stderr

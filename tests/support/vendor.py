@@ -13,9 +13,13 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode
 
 from lading.oci.digest import Digest
+from tests.support import images
 from tests.support.scripted import Answer, Asked, json_answer
 
 _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|tags|referrers)/(?P<rest>.*)")
+
+VERSION = {"docker-distribution-api-version": "registry/2.0"}
+"""What docker 20.10 looks for at ``/v2/``, which all of them send."""
 
 Login = tuple[str, str]
 """User and password."""
@@ -47,6 +51,7 @@ class Vendor:
     variables: ClassVar[Mapping[str, str]] = {}
     """An environment in which there is a login without anybody having logged in."""
     page: ClassVar[int] = 2
+    kind: ClassVar[str] = images.MANIFEST
 
     def __init__(self) -> None:
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
@@ -83,7 +88,7 @@ class Vendor:
             {"mediaType": kind, "digest": Digest.of(one), "size": len(one)}
             for kind, one in zip(kinds, (b"{}", data), strict=True)
         ]
-        kind = "application/vnd.oci.image.manifest.v1+json"
+        kind = self.kind
         document = {"schemaVersion": 2, "mediaType": kind, "config": parts[0], "layers": parts[1:]}
         raw = json.dumps(document).encode()
         digest = str(Digest.of(raw))
@@ -134,7 +139,7 @@ class Vendor:
         if asked.path == self.realm:
             return self.token(asked)
         if asked.path == "/v2/":
-            return self.lacks(asked, "registry::") or Answer()
+            return self.lacks(asked, "registry::") or Answer(200, b"", VERSION)
         if asked.path == "/v2/_catalog":
             return self.catalog(asked)
         found = _PATH.fullmatch(asked.path)
@@ -218,7 +223,7 @@ class Vendor:
 
 def problem(status: int, code: str, message: str, **headers: str) -> Answer:
     """An error as the distribution specification has it."""
-    return json_answer({"errors": [{"code": code, "message": message}]}, status, **headers)
+    return json_answer({"errors": [{"code": code, "message": message}]}, status, **VERSION, **headers)
 
 
 def basic(asked: Asked) -> Login:
