@@ -71,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest that was parsed and found sound.
 
     ``config`` is the config descriptor of an image; ``layers`` its layers in order; ``children`` the manifests of an
-    index. ``artifact_type`` follows the rule of the referrers API: an image without one has its config's media type.
+    index. What BuildKit exports as a cache is an index that lists blobs: they are ``layers`` here. ``artifact_type`` follows the rule of the referrers API: an image without one has its config's media type.
     """
 
     digest: Digest
@@ -112,10 +112,10 @@ def parse(raw: bytes, content_type: str, algorithm: str = CANONICAL, most_depth:
         raise ManifestInvalid(f"schemaVersion is {document.schema_version}; a manifest of this kind has 2")
     index = media_type in mediatypes.INDEXES
     _check_shape(document, index)
-    layers, children = tuple(document.layers or ()), tuple(document.manifests or ())
-    if len(layers) + len(children) > MAX_REFERENCES:
+    layers, listed = tuple(document.layers or ()), tuple(document.manifests or ())
+    if len(layers) + len(listed) > MAX_REFERENCES:
         raise ManifestInvalid(f"a manifest may refer to at most {MAX_REFERENCES} others")
-    for field, descriptors in (("layers", layers), ("manifests", children)):
+    for field, descriptors in (("layers", layers), ("manifests", listed)):
         for place, descriptor in enumerate(descriptors):
             _check(descriptor, f"{field}[{place}]")
     if document.config:
@@ -125,8 +125,8 @@ def parse(raw: bytes, content_type: str, algorithm: str = CANONICAL, most_depth:
         media_type=media_type,
         raw=raw,
         config=document.config,
-        layers=layers,
-        children=children,
+        layers=(*layers, *(one for one in listed if mediatypes.is_blob(one.media_type))),
+        children=tuple(one for one in listed if not mediatypes.is_blob(one.media_type)),
         subject=_check(document.subject, "subject") if document.subject else None,
         artifact_type=document.artifact_type or ("" if index or not document.config else document.config.media_type),
         annotations=document.annotations or {},

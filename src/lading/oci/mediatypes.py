@@ -19,12 +19,25 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = IMAGES | INDEXES
 SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 
+_BLOBS = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.oci.image.config.",
+    "application/vnd.docker.image.rootfs.",
+    "application/vnd.docker.container.image.",
+    "application/vnd.buildkit.cacheconfig.",
+)
+
 _FOREIGN = frozenset(
     {
         "application/vnd.docker.image.rootfs.foreign.diff.tar",
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     }
 )
+
+
+def is_blob(media_type: str) -> bool:
+    """Whether this is surely no manifest, but what an image is made of; an index may list such, as a build's cache does."""
+    return media_type.startswith(_BLOBS)
 
 
 def is_foreign(media_type: str) -> bool:
