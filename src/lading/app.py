@@ -49,6 +49,8 @@ from lading.control.audit import Syslog
 from lading.control.directory import Sync
 from lading.control.health import Health
 from lading.control.notifications import Address, Notifications
+from lading.control.replication.run import Replicate
+from lading.control.replication.triggers import Triggers
 from lading.errors import ConfigurationError
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
@@ -68,6 +70,7 @@ from lading.registry.admission import (
 )
 from lading.registry.collect import Collect, Terms
 from lading.registry.delete import Delete
+from lading.registry.local import Local
 from lading.registry.pull import Pull
 from lading.registry.purge import Purge
 from lading.registry.push import Push, PushPolicy
@@ -110,6 +113,9 @@ class Registry:
             references=configuration.notifications.events.includereferences,
             counting=self.metrics,
         )
+        self.remembered: dict[str, Any] = {"age": configuration.jobs.history, "keep": configuration.jobs.keep}
+        self.replicate = Replicate(self.metadata, self.queue, configuration.replication.networks)
+        self.triggers = Triggers(self.metadata, self.queue, self.replicate, **self.remembered)
         kinds = {name: kind for name, make in JOBS.items() if (kind := make(self)) is not None}
         self.worker = Worker(self.queue, kinds, slots=configuration.jobs.concurrency, counting=self.metrics)
         self.scheduler = Scheduler(self.metadata, self.queue, Leases(self.metadata, process), timings(configuration))
@@ -129,7 +135,7 @@ class Registry:
             self.accounts = await self._open_accounts()
             self.guard = self.accounts.gate
             admission = Admission(rules(self.accounts))
-            self.outbox.reactions = reactions(self.accounts)
+            self.outbox.reactions = reactions(self.accounts, self.triggers)
         else:
             self.guard = guard(configuration.auth)
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
@@ -142,9 +148,13 @@ class Registry:
             metadata=self.metadata,
             manners=manners(configuration, sees_all=_sees_all(self.guard), accounts=self.accounts is not None),
             accounts=self.accounts,
+            replicate=self.replicate,
             queue=self.queue,
             failing=self.health.failing,
         )
+        if self.accounts is not None:
+            verbs = services.pull, services.push, services.uploads, services.delete
+            self.replicate.open(partial(Local, *verbs), self.accounts.seal)
         return Application(services, _headers(configuration), self._observer(), self.health.failing)
 
     async def _open_accounts(self) -> Accounts:
@@ -196,19 +206,22 @@ def rules(accounts: Accounts) -> dict[type, Sequence[Rule]]:
     }
 
 
-def reactions(accounts: Accounts) -> Sequence[Reaction]:
+def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:
     """What follows from an event in its own transaction."""
-    return (accounts.recorder.react,)
+    return (accounts.recorder.react, triggers.react)
 
 
 JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "collect": lambda registry: _upkeep(registry, partial(registry.collect.work, terms(registry.configuration))),
     "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
-    "prune-jobs": lambda registry: Kind(_history(registry).prune),
+    "prune-jobs": lambda registry: Kind(History(registry.metadata, **registry.remembered).prune),
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: _sync(registry),  # noqa: PLW0108 - it stands further down
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
+    "replicate": lambda registry: registry.replicate.kind,
+    "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled),
+    "tend-replication": lambda registry: Kind(registry.triggers.tend),
 }
 """Every kind of job; None: not done in this process."""
 
@@ -218,6 +231,7 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "prune-jobs": lambda c: "@hourly",
     # also where they are not named: they may be on because they were
     "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
+    "tend-replication": lambda c: "@every 5m" if c.accounts is None or c.accounts.enabled else None,
     "sync-directory": lambda c: every(c.accounts.ldap.sync) if c.accounts and c.accounts.ldap else None,
     "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
@@ -236,11 +250,6 @@ def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kin
 def _purge(registry: Registry) -> Purge:
     purging = _purging(registry.configuration)
     return Purge(registry.store, age=purging.age, dry_run=purging.dryrun)
-
-
-def _history(registry: Registry) -> History:
-    jobs = registry.configuration.jobs
-    return History(registry.metadata, age=jobs.history, keep=jobs.keep)
 
 
 async def _tend(registry: Registry, task: Task) -> object:

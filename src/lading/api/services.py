@@ -9,6 +9,7 @@ from lading.access.guard import Guard
 from lading.access.principal import Principal
 from lading.api.request import NO_PROXIES, Proxies
 from lading.control.accounts import Accounts
+from lading.control.replication.run import Replicate
 from lading.jobs.queue import JobQueue
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
@@ -53,6 +54,7 @@ class Services:
     metadata: Metadata
     manners: Manners
     queue: JobQueue
+    replicate: Replicate
     accounts: Accounts | None = None
     failing: Callable[[], Mapping[str, str]] = dict
 

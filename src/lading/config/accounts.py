@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,6 +16,7 @@ from lading.config.fields import (
     Section,
     Text,
     Whole,
+    as_networks,
     between,
     group,
     lasting,
@@ -25,15 +25,6 @@ from lading.config.fields import (
     setting,
 )
 from lading.config.ldap import Ldap
-
-
-def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise ValueError(f"{text[:60]!r} is no address and no network, as 10.0.0.0/8") from None
-    return texts
 
 
 def _lists(given: Any) -> Any:
@@ -208,13 +199,13 @@ class Accounts(Section):
     createonpush: Flag = setting(False, "Make a project when an administrator pushes into one that is not there.")
     selfregistration: Flag = setting(False, "Let people make accounts for themselves.")
     everyonecreates: Flag = setting(True, "Let every user make projects; otherwise only administrators do.")
-    trustedproxies: Annotated[tuple[Text, ...], AfterValidator(_networks)] = setting(
+    trustedproxies: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
         ("127.0.0.0/8", "::1/128"),
         "Proxies whose X-Forwarded-For tells the client's address, for locks and the audit log.",
     )
     password: Password = group(Password, "Which passwords local users may have.")
     lockout: Lockout = group(Lockout, "When failed logins lock.")
-    identitynetworks: Annotated[tuple[Text, ...], AfterValidator(_networks)] = setting(
+    identitynetworks: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
         (), "Networks besides the public ones in which identity providers may be, as 10.0.0.0/8."
     )
     oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")

@@ -8,6 +8,7 @@ where that is not the key itself.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -200,6 +201,16 @@ def lasting(least: str, most: str) -> AfterValidator:
 def instead_of_zero(default: Any) -> AfterValidator:
     """registry:2 cannot tell 0 from absent: 0 is the default."""
     return AfterValidator(lambda value: value or default)
+
+
+def as_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks or single addresses, as ``10.0.0.0/8``."""
+    for text in texts:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text[:60]!r} is no address and no network, as 10.0.0.0/8") from None
+    return texts
 
 
 def _not_negative(value: Any) -> Any:

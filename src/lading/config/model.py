@@ -21,7 +21,7 @@ from lading.config.health import Health
 from lading.config.http import HTTP
 from lading.config.log import Log
 from lading.config.notifications import Notifications
-from lading.config.own import Collect, Database, Jobs, Limits, Search, Server
+from lading.config.own import Collect, Database, Jobs, Limits, Replication, Search, Server
 from lading.config.storage import Storage
 from lading.config.validation import Catalog, Policy, Tags, Validation
 from lading.config.values import URL
@@ -73,6 +73,7 @@ class Configuration(Section):
     collect: Collect = group(Collect, "Lading: removal of what nothing refers to.")
     jobs: Jobs = group(Jobs, "Lading: work done in the background.")
     search: Search = group(Search, "Lading: docker search.")
+    replication: Replication = group(Replication, "Lading: images brought to other registries and from them.")
     accounts: Accounts | None = setting(
         None, "Lading: users, projects and roles of its own. Naming the section is enough to have them."
     )

@@ -1,4 +1,4 @@
-"""Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``jobs``, ``search``."""
+"""Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``jobs``, ``search``, ``replication``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from lading.config.fields import (
     Flag,
     Section,
     Size,
+    Text,
     Whole,
+    as_networks,
     between,
     instead_of_zero,
     lasting,
@@ -133,3 +135,9 @@ class Jobs(Section):
 
 class Search(Section):
     enabled: Flag = setting(True, "Answer docker search (/v1/search).")
+
+
+class Replication(Section):
+    networks: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
+        (), "Networks besides the public ones in which registries may be that are replicated with, as 10.0.0.0/8."
+    )

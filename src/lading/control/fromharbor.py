@@ -36,8 +36,8 @@ _ROLES = frozenset({PROJECT_ADMIN, DEVELOPER, GUEST, MAINTAINER, LIMITED_GUEST})
 _SOURCES = {1: "ldap", 2: LOCAL, 3: "oidc"}
 _DAY = 86_400
 _OF_SYSTEM = (
-    ("registry endpoint", "/registries", "name", "replication comes with a later version"),
-    ("replication policy", "/replication/policies", "name", "replication comes with a later version"),
+    ("registry endpoint", "/registries", "name", "Harbor does not hand out its secret; POST /registries makes it here"),
+    ("replication policy", "/replication/policies", "name", "POST /replication/policies makes it here"),
     ("scanner", "/scanners", "name", "scanning comes with a later version"),
 )
 _OF_PROJECT = (

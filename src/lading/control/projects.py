@@ -19,6 +19,7 @@ from lading.access.users import Users
 from lading.errors import Conflict, Invalid, RepositoryUnknown
 from lading.oci.reference import is_name
 from lading.registry.admission import BlobArrives, ManifestArrives, Question, UploadBegins
+from lading.registry.repositories import Repositories
 from lading.registry.sight import EVERYTHING, PROJECT_SEEN, Sight
 from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.access import robot_grants
@@ -329,6 +330,21 @@ def check_name(name: str) -> None:
             "a project's name is the first part of its repositories' names: small letters and digits, with . _ or - "
             "between them, 200 at most"
         )
+
+
+async def stored_name(tx: Transaction, project_name: str, name: str) -> str:
+    """The name by which a repository of a project is stored: those of one part belong to ``library``."""
+    whole = f"{project_name}/{name}"
+    if project_name == DEFAULT and "/" not in name:
+        repositories = Repositories(tx)
+        if await repositories.find(whole) is None and await repositories.find(name) is not None:
+            return name
+    return whole
+
+
+def shown_name(name: str) -> str:
+    """The name by which Harbor's clients know it: they expect a project in front."""
+    return name if "/" in name else f"{DEFAULT}/{name}"
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ class Pull:
             return Elsewhere(url, size)
         return await self._open(repository, digest)
 
+    async def file(self, repository: str, digest: Digest) -> BlobFile:
+        """The same, always open here: for what reads without a client."""
+        await self.blob_size(repository, digest)
+        return await self._open(repository, digest)
+
     async def small(self, repository: str, digest: Digest, most: int) -> bytes:
         """All of a blob of ``most`` bytes at most, read here even where clients fetch theirs elsewhere."""
         size = await self.blob_size(repository, digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -19,3 +20,10 @@ def reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     if inner is None and (address in _NAT64 or (address in _COMPATIBLE and low.packed[0])):
         inner = low
     return inner or address
+
+
+def may_reach(address: str, networks: Sequence[str]) -> bool:
+    """Whether an address is public, or in one of ``networks`` (as ``10.0.0.0/8``)."""
+    own = reached(ipaddress.ip_address(address.partition("%")[0]))
+    named = (ipaddress.ip_network(text, strict=False) for text in networks)
+    return (own.is_global and not own.is_multicast) or any(own.version == one.version and own in one for one in named)

@@ -7,7 +7,8 @@ moved before a failure is skipped the next time. Memory is bounded: a few blobs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -63,12 +64,33 @@ class Side:
     repository: str = ""
 
 
+class Pace:
+    """So many bytes a second, together, however many blobs move."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """A chunk in pieces of half a second each, so that nobody takes the silence between them for the end."""
+        step = max(1, self._rate // 2)
+        return (chunk[start : start + step] for start in range(0, len(chunk), step))
+
+    async def turn(self, count: int) -> None:
+        """Wait until so many bytes may go."""
+        now = time.monotonic()
+        begin = max(now, self._free_at)
+        self._free_at = begin + count / self._rate
+        await asyncio.sleep(begin - now)
+
+
 @dataclass
 class Copy:
     """One or more images' way from ``source`` to ``target``.
 
     With ``wanted`` only that platform's image of an index is taken; without, all of it. ``same`` says that both are
-    the same registry, so that blobs can be mounted. ``referrers`` takes signatures and the like along.
+    the same registry, so that blobs can be mounted; ``mounts`` names other repositories of the target's where a blob
+    may be. ``referrers`` takes signatures and the like along. ``pace`` holds bytes back.
     """
 
     source: Side
@@ -76,6 +98,8 @@ class Copy:
     wanted: Platform | None = None
     same: bool = False
     referrers: bool = False
+    mounts: Callable[[Descriptor], Awaitable[Sequence[str]]] | None = None
+    pace: Pace | None = None
     watch: Watch = field(default_factory=Silent)
     report: Report = field(default_factory=Report)
 
@@ -143,13 +167,17 @@ class Copy:
         if await self.target.client.has_blob(self.target.repository, blob):
             self.report.there += 1
             return "there"
-        if self.same and await self.target.client.mount(self.target.repository, blob, self.source.repository):
-            self.report.mounted += 1
-            return "mounted"
+        origins = [self.source.repository] if self.same else []
+        if self.mounts is not None:
+            origins += await self.mounts(blob)
+        for origin in origins:
+            if await self.target.client.mount(self.target.repository, blob, origin):
+                self.report.mounted += 1
+                return "mounted"
         return "moved"
 
     def _watched(self, blob: Descriptor) -> Source:
-        return partial(_Watched, self.source, blob, self.watch)
+        return partial(_Watched, self.source, blob, self.watch, self.pace)
 
     @staticmethod
     async def _together(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
@@ -166,10 +194,11 @@ class Copy:
 class _Watched:
     """A blob that tells how far it was read."""
 
-    def __init__(self, side: Side, blob: Descriptor, watch: Watch, start: int) -> None:
+    def __init__(self, side: Side, blob: Descriptor, watch: Watch, pace: Pace | None, start: int) -> None:
         self._opened = side.client.blob(side.repository, blob, start)
         self._blob = blob
         self._watch = watch
+        self._pace = pace
 
     async def __aenter__(self) -> Chunks:
         self._chunks = await self._opened.__aenter__()
@@ -182,8 +211,14 @@ class _Watched:
 
     async def _telling(self) -> AsyncGenerator[bytes]:
         async for chunk in self._chunks:
-            self._watch.moved(self._blob, len(chunk))
-            yield chunk
+            if self._pace is None:
+                self._watch.moved(self._blob, len(chunk))
+                yield chunk
+                continue
+            for piece in self._pace.pieces(chunk):
+                await self._pace.turn(len(piece))
+                self._watch.moved(self._blob, len(piece))
+                yield piece
 
 
 def _once(blobs: Sequence[Descriptor]) -> list[Descriptor]:

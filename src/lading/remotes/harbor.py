@@ -1,4 +1,4 @@
-"""What a Harbor says of itself over its API v2.0, page by page; nothing is changed there."""
+"""What a Harbor says of itself over its API v2.0, page by page, and the little that is changed there."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ _MAX_WAIT = 60.0
 
 
 class Harbor:
-    """Reads one Harbor as somebody who may. Use it as an asynchronous context manager."""
+    """One Harbor, as somebody who may (nobody, without a name). Use it as an asynchronous context manager."""
 
     def __init__(self, host: str, username: str, password: str, policy: Policy = DEFAULT_POLICY) -> None:
         self.host = host
         self._policy = policy
         self._transport = Transport(host, policy)
         coded = base64.b64encode(f"{username}:{password}".encode()).decode()
-        self._headers = {"authorization": f"Basic {coded}", "accept": "application/json"}
+        self._headers = {"accept": "application/json"}
+        if username:
+            self._headers["authorization"] = f"Basic {coded}"
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close connections."""
         await self._transport.close()
 
     async def get(self, path: str, **query: str | int) -> Any:
@@ -57,6 +63,19 @@ class Harbor:
             if len(found) < _PAGE:
                 return
         raise BadAnswer(f"{self.host} has no end of pages at {path}")
+
+    async def change(self, method: str, path: str, body: Any = None, *, expect: tuple[int, ...] = (200,)) -> int:
+        """Ask for a change; the status, one of ``expect``. Not tried again where nobody knows whether it was done."""
+        url = f"{await self._transport.base()}/api/v2.0{path}"
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = {**self._headers, **({"content-type": "application/json"} if content else {})}
+        answer = await self._transport.send(method, url, headers, content)
+        try:
+            if answer.status_code not in expect:
+                raise await answers.refusal(answer, self.host, f"{method} {path}")
+            return answer.status_code
+        finally:
+            await answer.aclose()
 
     async def _read(self, url: str, path: str) -> Any:
         for attempt in range(1, self._policy.attempts + 1):

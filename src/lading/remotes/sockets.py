@@ -1,17 +1,25 @@
-"""Connections that are read a megabyte at a time.
+"""Connections that are read a megabyte at a time, and that go where they may.
 
 httpcore asks a connection for 64 KiB at a time and takes whatever comes. Where layers come in by the gigabyte, most of a
 download's time goes into asking: reading larger pieces takes a third off it.
+
+Where networks are given, a host is looked up once, every address it has must be public or in one of them, and the
+connection goes to an address that was looked at.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore2
 import httpx2
+
+from lading.errors import Denied, Unreachable
+from lading.remotes.addresses import may_reach
 
 _PIECE = 1 << 20
 
@@ -54,8 +62,49 @@ class _Backend(httpcore2.AnyIOBackend):
         return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
 
 
-def transport(context: ssl.SSLContext | bool, proxy: str | None, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
-    """What an httpx client sends with, over such connections."""
+class _Guarded(_Backend):
+    """Goes to public addresses, and into ``networks``."""
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        super().__init__()
+        self._networks = networks
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        addresses = await self._addresses(host, port)
+        for address in addresses[:-1]:
+            try:
+                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        return await super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise Unreachable(f"the host {host[:200]} cannot be found") from None
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        inner = [address for address in addresses if not may_reach(address, self._networks)]
+        if inner:
+            raise Denied(
+                f"{host[:200]} is at {inner[0]}, which is no public address and in none of the networks that the "
+                "configuration names (replication.networks)"
+            )
+        return addresses[:4]
+
+
+def transport(
+    context: ssl.SSLContext | bool, proxy: str | None, limits: httpx2.Limits, networks: tuple[str, ...] | None = None
+) -> httpx2.AsyncHTTPTransport:
+    """What an httpx client sends with, over such connections; through a proxy it is the proxy's to say where to."""
     made = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, proxy=proxy, limits=limits)
-    made._pool._network_backend = _Backend()  # httpx has no argument for what httpcore has one for
+    # httpx has no argument for what httpcore has one for
+    made._pool._network_backend = _Backend() if networks is None or proxy else _Guarded(networks)
     return made

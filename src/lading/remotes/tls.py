@@ -15,14 +15,19 @@ from pathlib import Path
 from lading.errors import LocalError
 
 
-def context(host: str, environment: Mapping[str, str], *, verify: bool = True) -> ssl.SSLContext:
-    """What a connection to ``host[:port]`` is checked with."""
+def context(host: str, environment: Mapping[str, str], *, verify: bool = True, ca: str = "") -> ssl.SSLContext:
+    """What a connection to ``host[:port]`` is checked with; ``ca`` is PEM to trust too."""
     made = ssl.create_default_context()
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     for folder in folders(host, environment):
         _add(made, folder)
+    if ca:
+        try:
+            made.load_verify_locations(cadata=ca)
+        except (ssl.SSLError, ValueError):
+            raise LocalError(f"the certificate given for {host} is no PEM text") from None
     return made
 
 

@@ -37,10 +37,17 @@ _ALIASES = {"docker.io": "registry-1.docker.io"}
 
 @dataclass(frozen=True)
 class Policy:
-    """How a registry is to be reached, and how patient one is with it; times in seconds."""
+    """How a registry is to be reached, and how patient one is with it; times in seconds.
+
+    ``scheme``: http or https where that is settled, instead of what this module would find out. ``ca``: certificates in
+    PEM that are trusted as well. ``networks``: connections go to public addresses and into these alone (None: anywhere).
+    """
 
     plain_http: bool = False
     insecure: bool = False
+    scheme: str = ""
+    ca: str = ""
+    networks: tuple[str, ...] | None = None
     attempts: int = 5
     backoff: float = 0.5
     patience: float = 60.0
@@ -117,6 +124,8 @@ class Transport:
 
     async def _find(self) -> str:
         http, https = f"http://{self._address}", f"https://{self._address}"
+        if self.policy.scheme:
+            return f"{self.policy.scheme}://{self._address}"
         if self.policy.plain_http:
             return http
         if is_loopback(self._address):
@@ -172,10 +181,11 @@ class Transport:
         scheme, place = _origin(url)
         if (scheme, place) not in self._clients:
             verify = not (self.policy.insecure and place == self._address)
-            context = tls.context(place, self._environment, verify=verify) if scheme == "https" else False
+            ca = self.policy.ca if place == self._address else ""
+            context = tls.context(place, self._environment, verify=verify, ca=ca) if scheme == "https" else False
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
             self._clients[scheme, place] = httpx2.AsyncClient(
-                transport=sockets.transport(context, _proxy(scheme, place), limits),
+                transport=sockets.transport(context, _proxy(scheme, place), limits, self.policy.networks),
                 trust_env=False,  # no netrc, and proxies by our own rule
                 headers={"user-agent": f"lading/{__version__}", "accept-encoding": "identity"},
             )

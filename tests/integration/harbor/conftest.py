@@ -11,6 +11,7 @@ import pytest
 from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.postgres import Postgres
+from tests.support.replication import NETWORKS
 
 ADMIN, PASSWORD = "admin", "Harbor-Test-1"
 API = "/api/v2.0"
@@ -21,7 +22,7 @@ As = Callable[..., Client]
 @pytest.fixture(scope="module")
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
     """Over SQLite, or over PostgreSQL where a module asks for it."""
-    settings: dict[str, Any] = {"accounts": {"adminpassword": PASSWORD}}
+    settings: dict[str, Any] = {"accounts": {"adminpassword": PASSWORD}, **NETWORKS}
     if getattr(request, "param", "") == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         settings["database"] = {"url": postgres.empty()}

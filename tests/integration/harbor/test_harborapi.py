@@ -15,6 +15,12 @@ from harborapi.models import (
     ProjectMetadata,
     ProjectReq,
     QuotaUpdateReq,
+    RegistryCredential,
+    RegistryPing,
+    RegistryUpdate,
+    ReplicationFilter,
+    ReplicationPolicy,
+    ReplicationTrigger,
     Repository,
     ResourceList,
     Robot,
@@ -27,6 +33,7 @@ from harborapi.models import (
     UserGroup,
     UserProfile,
 )
+from harborapi.models.models import Registry as HarborRegistry
 from harborapi.models.models import Type
 
 from tests.integration.harbor.conftest import ADMIN, API, PASSWORD
@@ -353,7 +360,54 @@ async def test_pages(harbor: HarborAsyncClient) -> None:
     assert [each.name for each in found] == [f"n{number:02}" for number in range(25)]
 
 
+async def test_replication(harbor: HarborAsyncClient, registry: Lading) -> None:
+    login = RegistryCredential(type="basic", access_key=ADMIN, access_secret=PASSWORD)
+    wanted = HarborRegistry(name="itself", url=registry.url, type="harbor", credential=login, insecure=False)
+    endpoint = int((await harbor.create_registry(wanted)).rpartition("/")[2])
+    (found,) = await harbor.get_registries(query="name=itself")
+    assert (found.id, found.status, found.url) == (endpoint, "healthy", registry.url)
+    assert found.credential is not None
+    assert found.credential.access_secret != PASSWORD
+    assert await harbor.check_registry_status(RegistryPing(id=endpoint)) is None
+    assert {one.type for one in (await harbor.get_registry_info(endpoint)).supported_resource_filters or ()} >= {"name"}
+    assert "harbor" in await harbor.get_registry_adapters()
+    assert await harbor.get_registry_providers() is not None
+    await harbor.update_registry(endpoint, RegistryUpdate(description="this one"))
+    assert (await harbor.get_registry(endpoint)).description == "this one"
+
+    with Client(registry, auth=(ADMIN, PASSWORD)) as pusher:
+        pusher.push("library/replicated", image("replicated"), "v1")
+    policy = ReplicationPolicy(
+        name="to itself",
+        dest_registry=HarborRegistry(id=endpoint),
+        dest_namespace="copies",
+        dest_namespace_replace_count=1,
+        trigger=ReplicationTrigger(type="manual"),
+        filters=[ReplicationFilter(type="name", value="library/replicated")],
+        enabled=True,
+    )
+    number = int((await harbor.create_replication_policy(policy)).rpartition("/")[2])
+    kept = await harbor.get_replication_policy(number)
+    assert (kept.dest_registry and kept.dest_registry.id, kept.src_registry and kept.src_registry.id) == (endpoint, 0)
+    policy.description = "changed"
+    await harbor.update_replication_policy(number, policy)
+    assert [one.description for one in await harbor.get_replication_policies()] == ["changed"]
+    begun = int((await harbor.start_replication(number)).rpartition("/")[2])
+    with anyio.fail_after(60):
+        while (execution := await harbor.get_replication(begun)).status == "InProgress":  # noqa: ASYNC110
+            await anyio.sleep(0.1)
+    assert (execution.status, execution.succeed) == ("Succeed", 1)
+    (task,) = await harbor.get_replication_tasks(begun)
+    assert (task.status, task.dst_resource) == ("Succeed", "copies/replicated")
+    assert "v1 was brought" in await harbor.get_replication_task_log(begun, task.id or 0)
+    assert [one.id for one in await harbor.get_replications(policy_id=number)] == [begun]
+    assert (await harbor.get_artifact("copies", "replicated", "v1")).digest == image("replicated").digest
+    await harbor.stop_replication(begun)
+    await harbor.delete_replication_policy(number)
+    await harbor.delete_registry(endpoint)
+
+
 async def test_what_is_not_here_says_so(harbor: HarborAsyncClient) -> None:
     with pytest.raises(StatusError) as refused:
-        await harbor.get_registries()
+        await harbor.get_scanners()
     assert refused.value.status_code == 501

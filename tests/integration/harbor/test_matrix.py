@@ -69,6 +69,7 @@ class World:
             ("mid", "999999"),
             ("gc_id", "999999"),
             ("trust_id", "999999"),
+            ("task_id", "999999"),
             ("id", "999999"),
         ):
             found = found.replace("{" + name + "}", value)

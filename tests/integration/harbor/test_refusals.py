@@ -58,7 +58,13 @@ from tests.support.lading import Lading
         ("PATCH", "/projects", None, 405),
         ("GET", "/projects/library/no-such", None, 404),
         ("GET", "/scanners", None, 501),
-        ("POST", "/replication/policies", b"{}", 501),
+        ("POST", "/retentions", b"{}", 501),
+        ("POST", "/replication/policies", b"{}", 400),
+        ("POST", "/replication/executions", b'{"policy_id": 999999}', 404),
+        ("PUT", "/replication/executions/999999", None, 404),
+        ("GET", "/replication/executions/999999/tasks/1/log", None, 404),
+        ("POST", "/registries/ping", b'{"id": 999999}', 404),
+        ("GET", "/registries/x", None, 400),
     ],
 )
 def test_bad_input(admin: Client, method: str, path: str, body: bytes | None, status: int) -> None:

@@ -43,20 +43,6 @@ GET /projects/{project_name_or_id}/webhook/events
 GET /projects/{project_name_or_id}/webhook/jobs
 icon:
 GET /icons/{digest}
-replication:
-GET,POST /replication/policies
-GET,DELETE,PUT /replication/policies/{id}
-GET,POST /replication/executions
-GET,PUT /replication/executions/{id}
-GET /replication/executions/{id}/tasks
-GET /replication/executions/{id}/tasks/{task_id}/log
-registry:
-GET /replication/adapters
-GET /replication/adapterinfos
-POST,GET /registries
-POST /registries/ping
-GET,DELETE,PUT /registries/{id}
-GET /registries/{id}/info
 scan of everything:
 GET /scans/all/metrics
 GET /scans/schedule/metrics

@@ -10,12 +10,12 @@ from lading.api.harbor import described
 from lading.api.harbor.call import BASE, Call, Id, Model, Text, moment
 from lading.api.harbor.labels import LabelAnswer
 from lading.api.harbor.labels import answer as label_answer
-from lading.api.harbor.permission import demand, refusal, stored_name
+from lading.api.harbor.permission import demand, refusal
 from lading.api.harbor.problems import NotYet
 from lading.api.harbor.repositories import found as repository_found
 from lading.api.request import Response
 from lading.control.labels import Label, Labels
-from lading.control.projects import Projects
+from lading.control.projects import Projects, stored_name
 from lading.errors import Conflict, Invalid, Missing
 from lading.oci import reference as references
 from lading.oci.digest import Digest

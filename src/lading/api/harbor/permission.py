@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from lading.access.members import DEFAULT
 from lading.access.principal import Kind
 from lading.access.rights import Rights
 from lading.api.harbor.call import Call
-from lading.control.projects import Project, Projects
+from lading.control.projects import Project, Projects, stored_name
 from lading.errors import Denied, LadingError, Missing, Unauthenticated
-from lading.registry.repositories import Repositories
 from lading.stores.metadata.transaction import Transaction
 
 Ask = Callable[[Transaction, Call, Rights], Awaitable[None]]
@@ -142,21 +140,6 @@ def no_project(call: Call) -> Missing:
     """For an administrator, who may hear that there is none."""
     named = call.path.get("project_name_or_id") or call.path.get("project_name", "")
     return Missing(f"there is no project {named[:255]}")
-
-
-async def stored_name(tx: Transaction, project_name: str, name: str) -> str:
-    """The name by which a repository of a project is stored: those of one part belong to ``library``."""
-    whole = f"{project_name}/{name}"
-    if project_name == DEFAULT and "/" not in name:
-        repositories = Repositories(tx)
-        if await repositories.find(whole) is None and await repositories.find(name) is not None:
-            return name
-    return whole
-
-
-def shown_name(name: str) -> str:
-    """The name by which Harbor's clients know it: they expect a project in front."""
-    return name if "/" in name else f"{DEFAULT}/{name}"
 
 
 async def _project(tx: Transaction, call: Call) -> Project | None:

@@ -5,14 +5,11 @@ What is not here is named in :mod:`lading.api.harbor.absent`, and answered with 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from lading.api.harbor import (
-    absent,
     artifacts,
     audit,
     configure,
@@ -26,6 +23,8 @@ from lading.api.harbor import (
     permissions,
     projects,
     quotas,
+    registries,
+    replication,
     repositories,
     robots,
     search,
@@ -35,7 +34,7 @@ from lading.api.harbor import (
     usergroups,
     users,
 )
-from lading.api.harbor.call import BASE, Call
+from lading.api.harbor.call import Call
 from lading.api.harbor.permission import (
     ANYBODY,
     INSIDE,
@@ -87,6 +86,7 @@ _AR = f"{_A}/{{reference}}"
 _WITH = ("with_tag", "with_label", "with_accessory")
 _NO_SCANS = "no scan_overview and sbom_overview, and no pull_time"
 _NO_PULLS = "no pull_count"
+_NO_CHUNKS = "copy_by_chunk is kept and changes nothing: what breaks goes on at the byte anyway"
 _NO_PARAMETERS = "parameters change nothing, and there is no dry run"
 
 ROUTES = (
@@ -320,6 +320,102 @@ ROUTES = (
         extra=True,
     ),
     Route("DELETE", "/robots/{robot_id}/trusts/{trust_id}", trusts.delete, INSIDE, extra=True),
+    Route("GET", "/replication/adapters", registries.adapters, system("replication-adapter", "list"), list[str]),
+    Route(
+        "GET",
+        "/replication/adapterinfos",
+        registries.adapter_infos,
+        system("replication-adapter", "list"),
+        dict[str, Any],
+    ),
+    Route(
+        "GET",
+        "/registries",
+        registries.index,
+        system("registry", "list"),
+        list[registries.RegistryAnswer],
+        query=(*LIST, "name"),
+    ),
+    Route(
+        "POST", "/registries", registries.create, system("registry", "create"), body=registries.RegistryNew, status=201
+    ),
+    Route("POST", "/registries/ping", registries.ping, system("registry", "read"), body=registries.RegistryTry),
+    Route("GET", "/registries/{id}", registries.get, system("registry", "read"), registries.RegistryAnswer),
+    Route("PUT", "/registries/{id}", registries.update, system("registry", "update"), body=registries.RegistryChange),
+    Route("DELETE", "/registries/{id}", registries.delete, system("registry", "delete")),
+    Route("GET", "/registries/{id}/info", registries.info, system("registry", "read"), registries.RegistryInfo),
+    Route(
+        "GET",
+        "/replication/policies",
+        replication.policies,
+        system("replication-policy", "list"),
+        list[replication.PolicyAnswer],
+        query=(*LIST, "name"),
+    ),
+    Route(
+        "POST",
+        "/replication/policies",
+        replication.create_policy,
+        system("replication-policy", "create"),
+        body=replication.PolicyGiven,
+        status=201,
+        partly=_NO_CHUNKS,
+    ),
+    Route(
+        "GET",
+        "/replication/policies/{id}",
+        replication.get_policy,
+        system("replication-policy", "read"),
+        replication.PolicyAnswer,
+    ),
+    Route(
+        "PUT",
+        "/replication/policies/{id}",
+        replication.update_policy,
+        system("replication-policy", "update"),
+        body=replication.PolicyGiven,
+        partly=_NO_CHUNKS,
+    ),
+    Route("DELETE", "/replication/policies/{id}", replication.delete_policy, system("replication-policy", "delete")),
+    Route(
+        "GET",
+        "/replication/executions",
+        replication.executions,
+        system("replication", "list"),
+        list[replication.ExecutionAnswer],
+        query=(*LIST, "policy_id", "status", "trigger"),
+    ),
+    Route(
+        "POST",
+        "/replication/executions",
+        replication.start,
+        system("replication", "create"),
+        body=replication.Start,
+        status=201,
+    ),
+    Route(
+        "GET",
+        "/replication/executions/{id}",
+        replication.get_execution,
+        system("replication", "read"),
+        replication.ExecutionAnswer,
+    ),
+    Route("PUT", "/replication/executions/{id}", replication.stop, system("replication", "create")),
+    Route(
+        "GET",
+        "/replication/executions/{id}/tasks",
+        replication.tasks,
+        system("replication", "list"),
+        list[replication.TaskAnswer],
+        query=(*LIST, "status", "resource_type"),
+    ),
+    Route(
+        "GET",
+        "/replication/executions/{id}/tasks/{task_id}/log",
+        replication.log,
+        system("replication", "read"),
+        text=True,
+    ),
     Route(
         "GET",
         "/quotas",
@@ -371,76 +467,3 @@ ROUTES = (
     Route("GET", "/quotas/{id}", quotas.get, system("quota", "read"), quotas.QuotaAnswer),
     Route("PUT", "/quotas/{id}", quotas.update, system("quota", "update"), body=quotas.QuotaGiven),
 )
-
-
-@dataclass
-class _Node:
-    """A place in the tree of paths: what may follow, and what may be done here (None: it is not here yet)."""
-
-    named: dict[str, _Node] = field(default_factory=dict)
-    any: _Node | None = None
-    methods: dict[str, Route | None] = field(default_factory=dict)
-    path: str = ""
-
-
-@cache
-def tree() -> _Node:
-    """The paths of all operations, those that are not here among them."""
-    root = _Node()
-    for route in ROUTES:
-        _place(root, route.path).methods[route.method] = route
-    for method, path, _ in absent.operations():
-        _place(root, path).methods.setdefault(method, None)
-    return root
-
-
-def _place(root: _Node, path: str) -> _Node:
-    node = root
-    for part in path.strip("/").split("/"):
-        if part.startswith("{"):
-            node.any = node.any or _Node()
-            node = node.any
-        else:
-            node = node.named.setdefault(part, _Node())
-    node.path = node.path or path
-    return node
-
-
-@dataclass(frozen=True)
-class Found:
-    """What may be done at a path; ``parts`` are the parts of the path that have names in a route, in order."""
-
-    path: str
-    methods: Mapping[str, Route | None]
-    parts: tuple[str, ...]
-
-    def parameters(self, route: Route) -> dict[str, str]:
-        """The same by these names."""
-        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-        return dict(zip(names, self.parts, strict=True))
-
-
-def find(path: bytes) -> Found | None:
-    """What is at a path that begins with :data:`~lading.api.harbor.call.BASE`; a slash that was encoded parts nothing."""
-    rest = path[len(BASE) :].strip(b"/")
-    return _walk(tree(), [_decode(part) for part in rest.split(b"/")])
-
-
-def _walk(root: _Node, parts: list[str]) -> Found | None:
-    node, names = root, []
-    for part in parts:
-        # what has a name of its own comes first: users/current is nobody's id
-        follows = node.named.get(part)
-        if follows is None:
-            if node.any is None or not part:
-                return None
-            names.append(part)
-            follows = node.any
-        node = follows
-    return Found(node.path, node.methods, tuple(names)) if node.methods else None
-
-
-def _decode(part: bytes) -> str:
-    text = unquote_to_bytes(part).decode("utf-8", "replace")
-    # repository names come encoded twice
-    return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text

@@ -1,0 +1,210 @@
+"""What a task does to one repository: see what is missing there, and bring that alone.
+
+A tag that is the same on both sides costs no more than the question. Signatures and the like go along with what they
+speak of, also when they came later, by the referrers API or by the tag that stands for it where there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+
+from lading import errors
+from lading.control.replication import filters
+from lading.control.replication.far import Far
+from lading.control.replication.filters import Held, renamed, subject_of, takes, takes_repository
+from lading.control.replication.here import Here
+from lading.control.replication.policies import Terms
+from lading.control.replication.runs import Task
+from lading.oci import mediatypes
+from lading.oci.manifest import Descriptor, parse
+from lading.remotes.copy import Copy, Pace, Side
+
+T = TypeVar("T")
+Place = Here | Far
+Log = Callable[[str], None]
+
+_MOUNT_FROM = 64 << 10
+"""Bytes from which it is worth asking for a mount."""
+_MOST_ORIGINS = 2
+
+
+class Bring:
+    """From ``source`` to ``target``, by a policy's terms."""
+
+    def __init__(self, source: Place, target: Place, terms: Terms) -> None:
+        self._source = source
+        self._target = target
+        self._terms = terms
+        self._pace = Pace(terms.speed) if terms.speed else None
+
+    async def copy(self, task: Task, log: Log) -> str:
+        """Bring what is missing; image or artifact, by what was there."""
+        wanted = await self._wanted(task)
+        if not wanted:
+            log("nothing is there that the policy takes")
+            return task.kind
+        await self._target.prepare(task.target)
+        same, missing = await self._compared(task, wanted, log)
+        copier = await self._copier(task)
+        for one in missing:
+            await self._move(copier, one.tag, log)
+        await self._refer(task, copier, [*same, *missing], log)
+        if same:
+            log(f"{len(same)} tags are there already")
+        return next((one.kind for one in wanted if one.kind), task.kind)
+
+    async def delete(self, task: Task, log: Log) -> str:
+        """Take away there what is not here any more."""
+        for tag in task.tags:
+            if await self._source.digest(task.source, tag):
+                log(f"{tag} is here again, and stays there")
+            elif not await self._target.digest(task.target, tag):
+                log(f"{tag} is not there")
+            else:
+                await self._target.delete_tag(task.target, tag)
+                log(f"{tag} was deleted")
+        return task.kind
+
+    # ---- what is missing
+
+    async def _wanted(self, task: Task) -> list[Held]:
+        """The tags that the policy takes, those of signatures among them; each with its digest."""
+        conditions = self._terms.filters
+        alone = bool(task.tags) and not any(":" in tag or subject_of(tag) for tag in task.tags)
+        held = await self._source.held(task.source, task.tags if alone else None)
+        taken = await self._known(task, [one for one in held if takes(conditions, one)])
+        taken = [one for one in taken if takes(conditions, one)]
+        digests, tags = {one.digest for one in taken}, {one.tag for one in taken}
+        taken += await self._known(
+            task, [one for one in held if one.tag not in tags and subject_of(one.tag) in digests]
+        )
+        if not task.tags:
+            return taken
+        asked = set(task.tags)  # a digest among them is that of what a referrer speaks of
+        return [one for one in taken if one.tag in asked or one.digest in asked]
+
+    async def _known(self, task: Task, held: Sequence[Held]) -> list[Held]:
+        judged = filters.wants(self._terms.filters, filters.RESOURCE)
+
+        async def look(one: Held) -> Held:
+            digest = one.digest or await self._source.digest(task.source, one.tag)
+            kind = one.kind or (await self._source.kind(task.source, digest) if judged and digest else "")
+            return replace(one, digest=digest, kind=kind)
+
+        return [one for one in await _all([look(one) for one in held]) if one.digest]
+
+    async def _compared(self, task: Task, wanted: Sequence[Held], log: Log) -> tuple[list[Held], list[Held]]:
+        """Those that are the same there, and those to bring."""
+        names = [one.tag for one in wanted]
+        there = {one.tag: one.digest for one in await self._target.held(task.target, names)}
+
+        async def look(tag: str) -> str:
+            return there.get(tag) or (await self._target.digest(task.target, tag) if tag in there else "")
+
+        same, missing = [], []
+        for one, found in zip(wanted, await _all([look(tag) for tag in names]), strict=True):
+            if found == one.digest:
+                same.append(one)
+            elif found and not self._terms.override:
+                log(f"{one.tag} is another image there ({found}) and stays: the policy does not override")
+            else:
+                missing.append(one)
+        return same, missing
+
+    # ---- what is brought
+
+    async def _copier(self, task: Task) -> Copy:
+        source = Side(self._source.client, await self._source.stored(task.source))
+        target = Side(self._target.client, await self._target.stored(task.target))
+        seen = _Seen(self._target, target.repository) if isinstance(self._target, Far) else None
+        made = Copy(source, target, referrers=True, pace=self._pace, mounts=lambda blob: self._origins(task, blob))
+        if seen is not None:
+            made.watch = seen
+        return made
+
+    async def _origins(self, task: Task, blob: Descriptor) -> Sequence[str]:
+        if blob.size < _MOUNT_FROM:
+            return ()
+        found = list(await self._target.origins(blob, task.target))
+        if not found and isinstance(self._source, Here):
+            terms = self._terms
+            for name in await self._source.holders(blob.digest, 10):
+                there = renamed(name, terms.namespace, terms.replace)
+                if there != task.target and takes_repository(terms.filters, name):
+                    found.append(there)
+        return found[:_MOST_ORIGINS]
+
+    async def _move(self, copier: Copy, reference: str, log: Log) -> None:
+        report = copier.report
+        before = replace(report)
+        manifest = await copier.image(reference, [reference])
+        log(
+            f"{reference} was brought, {manifest.digest}: {report.moved - before.moved} blobs moved "
+            f"({report.bytes - before.bytes} bytes), {report.mounted - before.mounted} mounted, "
+            f"{report.there - before.there} there already"
+        )
+
+    # ---- what refers to it
+
+    async def _refer(self, task: Task, copier: Copy, held: Sequence[Held], log: Log) -> None:
+        source, target = copier.source, copier.target
+        digests = sorted(await self._source.referred(task.source, held))
+
+        async def listed(digest: str) -> list[Descriptor]:
+            return [one async for one in source.client.referrers(source.repository, digest)]
+
+        for digest, found in zip(digests, await _all([listed(digest) for digest in digests]), strict=True):
+            for one in found:
+                if await target.client.resolve(target.repository, one.digest) is None:
+                    await self._move(copier, one.digest, log)
+            if found and not await self._target.refers(target.repository, digest):
+                await _note(target, digest, found)
+
+
+class _Seen:
+    """Remembers where a registry has which blob, so that it can be mounted into other repositories."""
+
+    def __init__(self, far: Far, repository: str) -> None:
+        self._far = far
+        self._repository = repository
+
+    def begin(self, blob: Descriptor) -> None: ...
+
+    def moved(self, blob: Descriptor, count: int) -> None: ...
+
+    def end(self, blob: Descriptor, how: str) -> None:  # noqa: ARG002 - as copies tell it
+        self._far.saw(blob, self._repository)
+
+
+async def _note(target: Side, subject: str, found: Sequence[Descriptor]) -> None:
+    """List referrers under the fallback tag (distribution spec, "Pushing Manifests with Subject")."""
+    tag = subject.replace(":", "-")[:128]
+    try:
+        there = list((await target.client.manifest(target.repository, tag)).children)
+    except errors.ManifestUnknown:
+        there = []
+    missing = [one for one in found if one.digest not in {each.digest for each in there}]
+    if missing:
+        listed = [_plain(one) for one in (*there, *missing)]
+        document = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}
+        index = parse(msgspec.json.encode(document), mediatypes.OCI_INDEX)
+        await target.client.put_manifest(target.repository, tag, index)
+
+
+def _plain(descriptor: Descriptor) -> dict[str, object]:
+    return {name: value for name, value in msgspec.to_builtins(descriptor).items() if value is not None}
+
+
+async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Await them all together; the first that fails stops the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

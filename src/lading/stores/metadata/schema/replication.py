@@ -1,0 +1,89 @@
+"""Other registries, and what goes there or comes from there.
+
+::
+
+    endpoints ──< replication_policies ──< replication_runs ──< replication_tasks
+                                                  └ a job, once those of the policy before it are over
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
+
+from lading.stores.metadata.schema.base import Id, tables, word
+
+endpoints = Table(
+    "endpoints",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("name", word(128), nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+    Column("kind", word(64), nullable=False),
+    Column("url", word(512), nullable=False),
+    Column("insecure", Boolean, nullable=False),
+    Column("username", word(512), nullable=False),
+    Column("secret", LargeBinary),
+    Column("ca", Text, nullable=False),
+    Column("trouble", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Other registries; ``secret`` is sealed, ``trouble`` is what the last look found wrong, empty if nothing."""
+
+replication_policies = Table(
+    "replication_policies",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("name", word(128), nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+    Column("source_id", Id, ForeignKey("endpoints.id")),
+    Column("target_id", Id, ForeignKey("endpoints.id")),
+    Column("enabled", Boolean, nullable=False),
+    Column("cause", word(16), nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("replication_policies_by_source", "source_id"),
+    Index("replication_policies_by_target", "target_id"),
+    sqlite_autoincrement=True,
+)
+"""One of ``source_id`` and ``target_id`` is null: this registry. ``cause`` is what begins it; ``terms`` are JSON."""
+
+replication_runs = Table(
+    "replication_runs",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("policy_id", Id, ForeignKey("replication_policies.id", ondelete="CASCADE"), nullable=False),
+    Column("cause", word(16), nullable=False),
+    Column("state", word(16), nullable=False),
+    Column("told", Text, nullable=False),
+    Column("planned", Boolean, nullable=False),
+    Column("job_id", BigInteger),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index("replication_runs_by_policy", "policy_id", "id"),
+    Index("replication_runs_ended", "ended_at"),
+    sqlite_autoincrement=True,
+)
+"""Executions of a policy, one after the other: the next has no ``job_id`` until the one before has ended."""
+
+replication_tasks = Table(
+    "replication_tasks",
+    tables,
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("replication_runs.id", ondelete="CASCADE"), nullable=False),
+    Column("action", word(16), nullable=False),
+    Column("kind", word(16), nullable=False),
+    Column("source", word(512), nullable=False),
+    Column("target", word(512), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("state", word(16), nullable=False),
+    Column("log", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index("replication_tasks_by_run", "run_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What a run does to one repository; ``source`` and ``target`` are names, ``tags`` a JSON list."""
