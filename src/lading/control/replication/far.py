@@ -117,7 +117,7 @@ class Far:
         if self._harbor is None:
             namespace, slash, _ = beginning.partition("/")
             try:
-                async for name in adapter(self.client).repositories(namespace if slash else ""):
+                async for name in (await adapter(self.client)).repositories(namespace if slash else ""):
                     yield name
             except (errors.Missing, errors.Unsupported, errors.Denied, errors.Unauthenticated) as error:
                 raise errors.Unsupported(
@@ -230,7 +230,7 @@ class Far:
             await self._harbor.change("DELETE", path, expect=(200, 404))
             return
         try:
-            await adapter(self.client).delete_tag(repository, tag)
+            await (await adapter(self.client)).delete_tag(repository, tag)
         except errors.Missing:
             if await self.digest(repository, tag):
                 await self._delete_alone(repository, tag)
