@@ -7,7 +7,6 @@ One :class:`Registry` serves in one process. Whatever happens elsewhere than whe
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -59,7 +58,6 @@ from lading.jobs.outbox import Outbox, Reaction
 from lading.jobs.queue import JobQueue
 from lading.jobs.schedule import Scheduler, every
 from lading.jobs.worker import Worker
-from lading.oci.manifest import Descriptor
 from lading.registry.admission import (
     Admission,
     BlobArrives,
@@ -71,10 +69,12 @@ from lading.registry.admission import (
 from lading.registry.collect import Collect, Terms
 from lading.registry.delete import Delete
 from lading.registry.local import Local
+from lading.registry.mirror import Mirror, expire
 from lading.registry.pull import Pull
 from lading.registry.purge import Purge
-from lading.registry.push import Push, PushPolicy
+from lading.registry.push import Push, push_policy
 from lading.registry.uploads import Uploads
+from lading.registry.upstream import Upstream
 from lading.stores.blobs.driver import open_store
 from lading.stores.metadata.engine import is_remote, open_index
 from lading.stores.metadata.schema.work import facts
@@ -118,7 +118,9 @@ class Registry:
         self.triggers = Triggers(self.metadata, self.queue, self.replicate, **self.remembered)
         kinds = {name: kind for name, make in JOBS.items() if (kind := make(self)) is not None}
         self.worker = Worker(self.queue, kinds, slots=configuration.jobs.concurrency, counting=self.metrics)
-        self.scheduler = Scheduler(self.metadata, self.queue, Leases(self.metadata, process), timings(configuration))
+        self.leases = Leases(self.metadata, process)
+        self.scheduler = Scheduler(self.metadata, self.queue, self.leases, timings(configuration))
+        self.mirror: Mirror | None = None
 
     def start(self) -> None:
         """Begin what is done in the background."""
@@ -141,7 +143,7 @@ class Registry:
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
         services = Services(
             guard=self.guard,
-            pull=Pull(self.metadata, self.store, self.outbox, self._outage),
+            pull=self._pull(),
             push=Push(self.metadata, self.store, self.outbox, push_policy(configuration), admission),
             uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode(), admission),
             delete=Delete(self.metadata, self.outbox, admission),
@@ -156,6 +158,23 @@ class Registry:
             verbs = services.pull, services.push, services.uploads, services.delete
             self.replicate.open(partial(Local, *verbs), self.accounts.seal)
         return Application(services, _headers(configuration), self._observer(), self.health.failing)
+
+    def _pull(self) -> Pull:
+        proxy = self.configuration.proxy
+        if not proxy.remoteurl:
+            return Pull(self.metadata, self.store, self.outbox, self._outage)
+        self.mirror = Mirror(
+            self.metadata,
+            self.store,
+            self.outbox,
+            Upstream.of(proxy),
+            leases=self.leases,
+            revalidate=proxy.revalidate.total_seconds(),
+            outage=self._outage,
+            depth=self.configuration.limits.manifestdepth,
+            folder=self.root,
+        )
+        return self.mirror
 
     async def _open_accounts(self) -> Accounts:
         configuration = self.configuration
@@ -181,6 +200,8 @@ class Registry:
         await self.scheduler.stop()
         await self.worker.stop()
         await self.health.stop()
+        if self.mirror is not None:
+            await self.mirror.close()
         await self.outbox.flush()
         if self.accounts is not None:
             await self.accounts.close()
@@ -218,6 +239,7 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: _sync(registry),  # noqa: PLW0108 - it stands further down
+    "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, registry.configuration.proxy)),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
     "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled),
@@ -233,6 +255,7 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
     "tend-replication": lambda c: "@every 5m" if c.accounts is None or c.accounts.enabled else None,
     "sync-directory": lambda c: every(c.accounts.ldap.sync) if c.accounts and c.accounts.ldap else None,
+    "expire-mirror": lambda c: "@hourly" if c.proxy.remoteurl and c.proxy.ttl else None,
     "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
 """When a job is enqueued by itself; None: never."""
@@ -283,32 +306,9 @@ def terms(configuration: Configuration) -> Terms:
     """When the collector takes what, as configured."""
     collect = configuration.collect
     untagged = None if collect.keep_untagged else int(collect.untagged.total_seconds() * 1000)
+    if configuration.proxy.remoteurl:
+        untagged = _ms(configuration.proxy.ttl) or None
     return Terms.of(int(collect.grace.total_seconds() * 1000), untagged)
-
-
-def push_policy(configuration: Configuration) -> PushPolicy:
-    """Which manifests are taken, as configured."""
-    validation = configuration.validation
-    manifests = validation.manifests
-    return PushPolicy(
-        child_required=_child_required(configuration) if validation.active else lambda child: False,
-        blobs_required=validation.active and manifests.layers == "all",
-        urls_checked=validation.active,
-        urls_allowed=tuple(re.compile(pattern) for pattern in manifests.urls.allow),
-        urls_denied=tuple(re.compile(pattern) for pattern in manifests.urls.deny),
-        classes=frozenset(configuration.policy.repository.classes),
-        most_depth=configuration.limits.manifestdepth,
-    )
-
-
-def _child_required(configuration: Configuration) -> Callable[[Descriptor], bool]:
-    indexes = configuration.validation.manifests.indexes
-    if indexes.platforms == "all":
-        return lambda child: True
-    if indexes.platforms == "none":
-        return lambda child: False
-    wanted = {(platform.os, platform.architecture) for platform in indexes.platformlist}
-    return lambda child: child.platform is not None and (child.platform.os, child.platform.architecture) in wanted
 
 
 def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = False) -> Manners:
@@ -320,6 +320,7 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         relative=configuration.http.relativeurls,
         delete=configuration.storage.delete.enabled,
         read_only=configuration.storage.maintenance.readonly.enabled,
+        mirrors=configuration.proxy.remoteurl,
         most_catalog=configuration.catalog.maxentries,
         most_tags=configuration.tags.maxtags,
         manifest_bytes=configuration.limits.manifestsize,

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from lading.app import push_policy
 from lading.config.model import Configuration
 from lading.errors import Denied, LadingError, ManifestInvalid
 from lading.jobs.events import By
 from lading.jobs.outbox import Outbox
-from lading.registry.push import Push
+from lading.registry.push import Push, push_policy
 from lading.stores.blobs.filesystem import FilesystemStore
 from lading.stores.metadata.engine import open_index
 

@@ -25,7 +25,7 @@ class Manners:
 
     ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
     out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
-    a request came from; ``store`` is what the configuration calls the blobs' place.
+    a request came from; ``mirrors`` is the registry that this one is a mirror of, empty: none; ``store`` is what the configuration calls the blobs' place.
     """
 
     prefix: str = ""
@@ -33,6 +33,7 @@ class Manners:
     relative: bool = False
     delete: bool = False
     read_only: bool = False
+    mirrors: str = ""
     most_catalog: int = 1000
     most_tags: int = 1000
     manifest_bytes: int = 4 << 20

@@ -37,6 +37,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
     yield from _certificates(configuration)
     yield from _notifications(configuration)
     yield from _health(configuration)
+    yield from _proxy(configuration)
 
 
 def notices(configuration: Configuration) -> Iterator[str]:
@@ -308,6 +309,28 @@ def _health(configuration: Configuration) -> Iterator[Problem]:
             yield from _required(check, ("health", kind, index), what)
             if kind == "tcp" and check.addr:
                 yield from _address(check.addr, ("health", kind, index, what))
+
+
+def _proxy(configuration: Configuration) -> Iterator[Problem]:
+    proxy = configuration.proxy
+    if not proxy.remoteurl:
+        return
+    if not _origin(proxy.remoteurl) or urlsplit(proxy.remoteurl).path not in {"", "/"}:
+        yield ("proxy", "remoteurl"), "is no address of a registry; write it as https://registry-1.docker.io"
+    if proxy.password.get_secret_value() and proxy.passwordfile:
+        yield ("proxy", "passwordfile"), "cannot go with proxy.password; keep one of the two"
+    secret = proxy.password.get_secret_value() or proxy.passwordfile
+    if bool(proxy.username) != bool(secret):
+        missing = "username" if secret else "password"
+        yield ("proxy", missing), "is missing: a user and a password go together"
+    if proxy.exec.command and (proxy.username or secret):
+        yield ("proxy", "exec", "command"), "cannot go with proxy.username; keep one of the two"
+    if "/" in proxy.exec.command or proxy.exec.command.startswith("-"):
+        yield ("proxy", "exec", "command"), "must be the name of a program on PATH, as docker-credential-pass"
+    if configuration.accounts is not None and configuration.accounts.enabled:
+        yield ("proxy",), "cannot go with accounts: a registry is a mirror as a whole; run another one for the accounts"
+    if configuration.storage.maintenance.readonly.enabled:
+        yield ("proxy",), "cannot go with storage.maintenance.readonly: a mirror keeps what it fetches"
 
 
 def _required(section: Section, at: Path, *names: str) -> Iterator[Problem]:

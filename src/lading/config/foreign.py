@@ -70,20 +70,6 @@ class Redis(Section):
     tls: RedisTLS = group(RedisTLS, "TLS.")
 
 
-class ProxyExec(Section):
-    command: Text = setting("", "A credential helper.")
-    lifetime: Anything = setting(None, "How long its answer holds.")
-
-
-class Proxy(Section):
-    remoteurl: Text = setting("", "The registry mirrored.")
-    username: Text = setting("", "The user there.")
-    password: Secret = setting(SecretStr(""), "The password there.")
-    exec: ProxyExec = group(ProxyExec, "Credentials from a program.")
-    ttl: Anything = setting(None, "How long content is kept.")
-    cachewritetimeout: Anything = setting(None, "How long storing may take.")
-
-
 class Schema1(Section):
     signingkeyfile: Text = setting(
         "", "The key that signs them.", go="TrustKey", no_effect="schema 1 manifests are not served, so none is signed"

@@ -16,10 +16,11 @@ from pydantic import PrivateAttr, model_validator
 from lading.config.accounts import Accounts
 from lading.config.auth import Auth
 from lading.config.fields import Section, Text, group, one_of, setting
-from lading.config.foreign import Compatibility, Middleware, Proxy, Redis, Reporting
+from lading.config.foreign import Compatibility, Middleware, Redis, Reporting
 from lading.config.health import Health
 from lading.config.http import HTTP
 from lading.config.log import Log
+from lading.config.mirror import Proxy
 from lading.config.notifications import Notifications
 from lading.config.own import Collect, Database, Jobs, Limits, Replication, Search, Server
 from lading.config.storage import Storage
@@ -52,10 +53,7 @@ class Configuration(Section):
     )
     health: Health = group(Health, "What is looked at to say whether the registry is well.")
     proxy: Proxy = group(
-        Proxy,
-        "A mirror that fetches from another registry what it does not have.",
-        refused="the pull-through mirror comes with a later version of Lading; keep registry:2 for this one until then, "
-        "or remove proxy",
+        Proxy, "The whole registry as a mirror of another one, which is asked for what is not here; pushes are refused."
     )
     validation: Validation = group(Validation, "What manifests must fulfil.")
     policy: Policy = group(Policy, "What repositories may hold.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from lading.config.model import Configuration
 from lading.errors import Denied, DigestInvalid, ManifestBlobUnknown, ManifestInvalid
 from lading.jobs.events import By, ManifestPushed, Target
 from lading.jobs.outbox import Outbox
@@ -46,6 +47,31 @@ class PushPolicy:
     urls_denied: Sequence[re.Pattern[str]] = field(default_factory=tuple)
     most_depth: int = 32
     classes: frozenset[str] = frozenset()
+
+
+def push_policy(configuration: Configuration) -> PushPolicy:
+    """Which manifests are taken, as configured."""
+    validation = configuration.validation
+    manifests = validation.manifests
+    return PushPolicy(
+        child_required=_child_required(configuration) if validation.active else lambda child: False,
+        blobs_required=validation.active and manifests.layers == "all",
+        urls_checked=validation.active,
+        urls_allowed=tuple(re.compile(pattern) for pattern in manifests.urls.allow),
+        urls_denied=tuple(re.compile(pattern) for pattern in manifests.urls.deny),
+        classes=frozenset(configuration.policy.repository.classes),
+        most_depth=configuration.limits.manifestdepth,
+    )
+
+
+def _child_required(configuration: Configuration) -> Callable[[Descriptor], bool]:
+    indexes = configuration.validation.manifests.indexes
+    if indexes.platforms == "all":
+        return lambda child: True
+    if indexes.platforms == "none":
+        return lambda child: False
+    wanted = {(platform.os, platform.architecture) for platform in indexes.platformlist}
+    return lambda child: child.platform is not None and (child.platform.os, child.platform.architecture) in wanted
 
 
 class Push:

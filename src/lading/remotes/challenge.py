@@ -6,14 +6,13 @@ a password, to an address that only we can reach.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from lading.errors import BadAnswer
-from lading.remotes.addresses import reached
+from lading.remotes.addresses import is_inner
 
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110's token
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?:\s+|$|(?=,))")
@@ -68,7 +67,7 @@ def check_realm(realm: str, host: str, *, secure: bool) -> str:
         raise BadAnswer(
             f"{host} is reached by https and names a token server without it, {realm[:200]}; that is refused"
         )
-    if there.lower() != _hostname(host) and _is_inner(there):
+    if there.lower() != _hostname(host) and is_inner(there):
         raise BadAnswer(
             f"{host} names a token server at an address of a private network, {realm[:200]}; that is refused, since it "
             "could be made to reach what only this machine can"
@@ -78,18 +77,3 @@ def check_realm(realm: str, host: str, *, secure: bool) -> str:
 
 def _hostname(host: str) -> str:
     return (urlsplit(f"//{host}").hostname or "").lower()
-
-
-def _is_inner(name: str) -> bool:
-    if name.lower() == "localhost" or name.lower().endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return _is_odd_address(name)
-    return not reached(address).is_global
-
-
-def _is_odd_address(name: str) -> bool:
-    """Whether this is an IPv4 address in one of the forms only resolvers know: 2130706433, 0x7f.1, 127.1."""
-    return bool(re.fullmatch(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?", name.lower()))

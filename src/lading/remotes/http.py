@@ -105,6 +105,17 @@ class HttpRegistry:
         ) as answer:
             return answer.status_code == 200
 
+    async def blob_size(self, repository: str, digest: str) -> int | None:
+        """The size of a blob in bytes; None when it is not there."""
+        path, what = f"/v2/{repository}/blobs/{digest}", _named(repository, digest)
+        async with self.session.open("HEAD", path, pull(repository), expect=(200, 404), what=what) as answer:
+            if answer.status_code == 404:
+                return None
+            length = answer.headers.get("content-length", "")
+            if not length.isascii() or not length.isdigit() or len(length) > 18:
+                raise errors.BadAnswer(f"{self.host} does not say how large {what} is")
+            return int(length)
+
     def blob(self, repository: str, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[Chunks]:
         return self._blob(repository, blob, start)
 

@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 from lading import __version__
 from lading.errors import BadAnswer, LocalError, Unreachable, Untrusted
 from lading.remotes import tls
+from lading.remotes.addresses import leads_inside
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,6 +42,7 @@ class Policy:
 
     ``scheme``: http or https where that is settled, instead of what this module would find out. ``ca``: certificates in
     PEM that are trusted as well. ``networks``: connections go to public addresses and into these alone (None: anywhere).
+    ``guarded``: a redirect to an inner address is not followed, unless the registry itself is inside.
     """
 
     plain_http: bool = False
@@ -53,6 +55,7 @@ class Policy:
     patience: float = 60.0
     connect: float = 15.0
     silence: float = 60.0
+    guarded: bool = False
 
 
 DEFAULT_POLICY = Policy()
@@ -102,6 +105,8 @@ class Transport:
                 return answer
             await answer.aclose()
             url, before = self._redirected(url, target), url
+            if self.policy.guarded:
+                await self._guard(url)
             if _origin(url) != _origin(before):
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
         if not redirects:
@@ -121,6 +126,14 @@ class Transport:
         if url.startswith("https:") and parts.scheme == "http" and not self.policy.insecure:
             raise BadAnswer(f"{self.host} redirects from https to plain http, {there[:200]}; that is refused")
         return there
+
+    async def _guard(self, url: str) -> None:
+        there, own = urlsplit(url).hostname or "", urlsplit(f"//{self._address}").hostname or ""
+        if there != own and await leads_inside(there) and not await leads_inside(own):
+            raise BadAnswer(
+                f"{self.host} redirects to {_origin(url)[1]}, an address of a private network; that is refused, since it "
+                "could be made to reach what only this machine can"
+            )
 
     async def _find(self) -> str:
         http, https = f"http://{self._address}", f"https://{self._address}"

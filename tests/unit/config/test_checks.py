@@ -49,7 +49,6 @@ def problems(tmp_path: Path, extra: str) -> tuple[str, ...]:
         ("log: {hooks: [{type: mail, levels: [panic]}]}", "log.hooks", "logs"),
         ("http: {h2c: {enabled: true}}", "http.h2c.enabled", "HTTP/1.1"),
         ("http: {tls: {letsencrypt: {cachefile: /c, email: a@b}}}", "http.tls.letsencrypt", "http.tls.certificate"),
-        ("proxy: {remoteurl: https://registry-1.docker.io}", "proxy", "later version"),
         ("compatibility: {schema1: {enabled: true}}", "compatibility.schema1.enabled", "push the images again"),
         ("reporting: {bugsnag: {apikey: geheim}}", "reporting", "metrics"),
         ("reporting: {newrelic: {licensekey: geheim}}", "reporting", "metrics"),

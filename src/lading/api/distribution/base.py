@@ -45,7 +45,9 @@ def page_size(request: Request) -> int | None:
 
 
 def require_writable(manners: Manners) -> None:
-    """Refuse a change while the registry is read-only."""
+    """Refuse a change while the registry is read-only, or because it mirrors another."""
+    if manners.mirrors:
+        raise Unsupported(f"this registry is a mirror of {manners.mirrors}; push there")
     if manners.read_only:
         raise Unsupported("this registry is read-only now (storage.maintenance.readonly); pulls work, pushes do not")
 

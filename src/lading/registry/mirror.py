@@ -1,0 +1,386 @@
+"""The mirror: what is not here is fetched from another registry, kept, and handed out meanwhile.
+
+What was fetched is ordinary content of the store and the index, and goes by collection. **A tag** is believed for a
+while (``revalidate``), then the upstream is asked by HEAD whether it moved. Where the upstream limits us, fails or is away,
+what is here is served and said to be old; that it has no such tag is an answer, and takes the tag away here. A manifest or
+a blob by its digest is never asked for again.
+
+``tags.moved_at`` is when the upstream last said so, which all processes see; what nobody asks for grows old in it, and
+:func:`expire` takes it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import bindparam, select, text
+
+from lading import errors
+from lading.config.mirror import Proxy
+from lading.jobs.events import By
+from lading.jobs.kinds import Task
+from lading.jobs.leases import Leases
+from lading.jobs.outbox import Outbox
+from lading.oci.digest import Digest
+from lading.oci.manifest import Descriptor
+from lading.registry.blobs import Blobs
+from lading.registry.fills import Fill, Reader
+from lading.registry.flights import Flights
+from lading.registry.manifests import Manifests
+from lading.registry.pull import Elsewhere, Pull, StoredManifest
+from lading.registry.push import Push, PushPolicy
+from lading.registry.repositories import Repositories
+from lading.registry.tags import Tags
+from lading.registry.uploads import Uploads
+from lading.registry.upstream import Upstream
+from lading.stores.blobs.base import BlobFile, BlobStore
+from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifests, repositories, tags
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+log = logging.getLogger(__name__)
+
+_CONFIRMED = Statement(
+    select(tags.c.moved_at)
+    .join(repositories, repositories.c.id == tags.c.repository_id)
+    .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("tag"))
+)
+_NAMED = Statement(
+    select(blobs.c.size, blobs.c.present)
+    .select_from(repositories)
+    .join(manifests, manifests.c.repository_id == repositories.c.id)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .join(blobs, blobs.c.id == manifest_blobs.c.blob_id)
+    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+    .limit(1)
+)
+_EXPIRE = Statement(text("DELETE FROM tags WHERE moved_at < :before"))
+
+_PATIENCE_SECONDS = 5.0
+_DENIED_SECONDS = 10.0
+_MOST_DENIED = 10_000
+_MOST_BROKEN = 16
+_MOST_TAGS = 100_000
+_NOBODY = By()
+_BROKE = (errors.Unreachable, errors.Unavailable, errors.TooMany)
+_AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
+
+
+class Mirror(Pull):
+    """Hands out what is here, and what ``upstream`` has. ``revalidate`` is in seconds.
+
+    Blobs on their way lie in ``folder`` as well (None: where the system keeps such files).
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        store: BlobStore,
+        outbox: Outbox,
+        upstream: Upstream,
+        *,
+        leases: Leases,
+        revalidate: float,
+        outage: float = 0,
+        depth: int = 32,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__(metadata, store, outbox, outage)
+        self._upstream = upstream
+        self._revalidate = int(revalidate * 1000)
+        self._folder = folder
+        self._flights = Flights(leases)
+        self._denied: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
+        self._fills: OrderedDict[str, Fill] = OrderedDict()
+        self._doubted: OrderedDict[str, None] = OrderedDict()
+        # nobody pushed what is fetched, so nobody is told that somebody did
+        quiet = Outbox(metadata, listening=False)
+        anything = PushPolicy(lambda child: False, blobs_required=False, urls_checked=False, most_depth=depth)
+        self._push = Push(metadata, store, quiet, anything)
+        self._uploads = Uploads(metadata, store, quiet, b"")
+
+    async def close(self) -> None:
+        """Break off what is being fetched."""
+        await self._flights.close()
+        for fill in self._fills.values():
+            fill.let_go()
+        self._fills.clear()
+        await self._upstream.close()
+
+    # ---- manifests
+
+    async def manifest(self, repository: str, reference: str, *, by_digest: bool) -> StoredManifest:
+        if by_digest:
+            try:
+                return await super().manifest(repository, reference, by_digest=True)
+            except errors.Missing:
+                bring = partial(self._bring, repository, Digest(reference), [])
+                await self._fetch(repository, reference, partial(self._has_manifest, repository, reference), bring)
+            return await super().manifest(repository, reference, by_digest=True)
+        try:
+            confirmed = await self._confirmed(repository, reference)
+        except errors.Unavailable:
+            return await super().manifest(repository, reference, by_digest=False)
+        if self._fresh(confirmed):
+            return await super().manifest(repository, reference, by_digest=False)
+        # what is here need not wait for an upstream that takes its time; it is asked on
+        patience = None if confirmed is None else _PATIENCE_SECONDS
+        try:
+            fresh = partial(self._is_fresh, repository, reference)
+            work = partial(self._refresh, repository, reference)
+            async with asyncio.timeout(patience):
+                await self._fetch(repository, reference, fresh, work)
+        except (*_AWAY, TimeoutError) as error:
+            if confirmed is None:
+                raise
+            why = error.message if isinstance(error, errors.LadingError) else "the upstream takes its time"
+            log.warning("%s:%s is served as it was: %s", repository, reference, why)
+            return await self._as_it_was(repository, reference, confirmed, error)
+        return await super().manifest(repository, reference, by_digest=False)
+
+    async def _as_it_was(self, repository: str, tag: str, confirmed: int, error: Exception) -> StoredManifest:
+        try:
+            found = await super().manifest(repository, tag, by_digest=False)
+        except errors.Missing:
+            raise error from None  # it went meanwhile; that the upstream has none is for the upstream to say
+        return replace(found, age=max(0, self._metadata.now() - confirmed) // 1000)
+
+    async def _refresh(self, repository: str, tag: str) -> None:
+        found = await self._upstream.resolve(repository, tag)
+        if found is None:
+            await self._metadata.write(lambda tx: _forget(tx, repository, tag))
+            raise errors.ManifestUnknown(
+                f"{self._upstream.host} has no {self._upstream.named(repository)}:{tag}", detail={"tag": tag}
+            )
+        digest = Digest.parse(found.digest)
+        if not await self._metadata.write(lambda tx: _point(tx, repository, tag, digest), durable=False):
+            await self._bring(repository, digest, [tag])
+
+    async def _bring(self, repository: str, digest: Digest, names: list[str]) -> None:
+        found = await self._upstream.manifest(repository, digest)
+        try:
+            await self._push.manifest(repository, digest, names, found.media_type, found.raw, _NOBODY)
+        except errors.Invalid as error:  # the client said nothing wrong
+            raise errors.BadAnswer(f"{self._upstream.host}: {error.message}") from None
+
+    async def _confirmed(self, repository: str, tag: str) -> int | None:
+        row = await self._metadata.row(_CONFIRMED, name=repository, tag=tag)
+        return None if row is None else int(row[0])
+
+    def _fresh(self, confirmed: int | None) -> bool:
+        return confirmed is not None and self._metadata.now() - confirmed < self._revalidate
+
+    async def _is_fresh(self, repository: str, tag: str) -> bool:
+        return self._fresh(await self._confirmed(repository, tag))
+
+    async def _has_manifest(self, repository: str, digest: str) -> bool:
+        try:
+            await super().manifest(repository, digest, by_digest=True)
+        except errors.Missing:
+            return False
+        return True
+
+    # ---- blobs
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        try:
+            return await super().blob_size(repository, digest)
+        except errors.Missing:
+            return await self._size(repository, digest)
+
+    async def blob(self, repository: str, digest: Digest) -> BlobFile | Elsewhere:
+        here = await self._here(repository, digest)
+        if here is not None:
+            return here
+        fill = self._fill(repository, digest, await self._size(repository, digest))
+        reader = Reader(fill)
+        try:
+            await fill.begun()
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+    async def _here(self, repository: str, digest: Digest) -> BlobFile | Elsewhere | None:
+        """A blob that is in the store, also one that came by another repository; None if it is to be fetched."""
+        for _ in range(2):
+            try:
+                size = await super().blob_size(repository, digest)
+                url = await self._store.redirect(digest)
+                return Elsewhere(url, size) if url is not None else await self._open(repository, digest)
+            except errors.Missing:
+                if not await self._adopt(repository, digest):
+                    break
+        return None
+
+    async def _size(self, repository: str, digest: Digest) -> int:
+        row = await self._metadata.row(_NAMED, name=repository, digest=digest)
+        if row is not None and (row[1] or digest not in self._doubted):
+            return int(row[0])
+        self._remembered(f"{repository}@{digest}")
+        size = await self._upstream.blob_size(repository, digest)
+        if size is None:
+            unknown = errors.BlobUnknown(
+                f"{self._upstream.host} has no blob {digest} in {self._upstream.named(repository)}",
+                detail={"digest": digest},
+            )
+            self._remember(f"{repository}@{digest}", unknown)
+            raise unknown
+        return size
+
+    async def _adopt(self, repository: str, digest: Digest) -> bool:
+        """Make a blob visible that came by another repository, and that a manifest of this one names."""
+        row = await self._metadata.row(_NAMED, name=repository, digest=digest)
+        if row is None or not row[1]:
+            return False
+
+        async def link(tx: Transaction) -> bool:
+            return await Blobs(tx).link(await Repositories(tx).ensure(repository), digest)
+
+        return await self._metadata.write(link, durable=False)
+
+    def _fill(self, repository: str, digest: Digest, size: int) -> Fill:
+        fill = self._fills.get(digest)
+        if fill is not None and fill.error is not None and fill.size != size:
+            self._drop(digest)
+            fill = None
+        if fill is None:
+            fill = self._fills[digest] = Fill(digest, size, self._store, self._folder)
+            fill.hold()
+        if fill.error is not None:
+            fill.again()
+        self._flights.begin(digest, partial(self._run, fill, repository))
+        return fill
+
+    async def _run(self, fill: Fill, repository: str) -> None:
+        digest = fill.digest
+        try:
+            here = partial(self._has_blob, repository, digest)
+            await self._flights.alone(digest, here, partial(self._store_blob, fill, repository), fill.read_elsewhere)
+            fill.end()
+        except BaseException as error:
+            fill.end(error)
+            if isinstance(error, errors.BadAnswer):
+                self._doubt(digest)
+            if isinstance(error, _BROKE):
+                log.warning("%s of %s broke after %d of %d bytes", digest, repository, fill.held, fill.size)
+                self._keep_broken(digest)
+            else:
+                self._drop(digest)
+            raise
+        self._drop(digest)
+
+    async def _store_blob(self, fill: Fill, repository: str) -> None:
+        fill.elsewhere = False
+        try:
+            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY)
+        except (errors.DigestInvalid, errors.SizeInvalid) as error:
+            raise errors.BadAnswer(f"{self._upstream.host} sends something else as {fill.digest}") from error
+        except OSError as error:
+            raise errors.Unavailable(f"{fill.digest} cannot be kept: {error.strerror}") from error
+
+    async def _arriving(self, fill: Fill, repository: str) -> AsyncIterator[bytes]:
+        async for chunk in fill.kept():
+            yield chunk
+        if fill.held < fill.size:
+            blob = Descriptor(digest=fill.digest, size=fill.size)
+            async for chunk in self._upstream.blob(repository, blob, fill.held):
+                if fill.held + len(chunk) > fill.size:
+                    raise errors.SizeInvalid(f"there are more than {fill.size} bytes")
+                fill.add(chunk)
+                yield chunk
+
+    def _doubt(self, digest: str) -> None:
+        """A manifest may have lied about the size: the next time the upstream is asked for it."""
+        self._doubted[digest] = None
+        if len(self._doubted) > _MOST_DENIED:
+            self._doubted.popitem(last=False)
+
+    def _keep_broken(self, digest: str) -> None:
+        self._fills.move_to_end(digest)
+        broken = [name for name, each in self._fills.items() if each.error is not None]
+        for name in broken[:-_MOST_BROKEN]:
+            self._drop(name)
+
+    def _drop(self, digest: str) -> None:
+        fill = self._fills.pop(digest, None)
+        if fill is not None:
+            fill.let_go()
+
+    async def _has_blob(self, repository: str, digest: Digest) -> bool:
+        found = await self._here(repository, digest)
+        if found is not None and not isinstance(found, Elsewhere):
+            found.close()
+        return found is not None
+
+    # ---- lists
+
+    async def tags(self, repository: str, after: str, limit: int) -> tuple[list[str], bool]:
+        """The upstream's tags; those that are here, where it cannot be asked."""
+        try:
+            found = await self._upstream.tags(repository, _MOST_TAGS)
+        except _AWAY as error:
+            try:
+                return await super().tags(repository, after, limit)
+            except errors.Missing:
+                raise error from None
+        rest = [tag for tag in found if tag > after]
+        return rest[:limit], len(rest) > limit
+
+    # ---- asking
+
+    async def _fetch(
+        self, repository: str, reference: str, done: Callable[[], Awaitable[bool]], work: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Once for all who ask; that there is no such thing is remembered for some seconds."""
+        name = f"{repository}@{reference}"
+        self._remembered(name)
+        try:
+            await self._flights.share(name, partial(self._flights.alone, name, done, work))
+        except errors.Missing as error:
+            self._remember(name, error)
+            raise
+
+    def _remembered(self, name: str) -> None:
+        until, error = self._denied.get(name, (0.0, None))
+        if error is not None and until > time.monotonic():
+            raise type(error)(error.message, detail=error.detail)
+
+    def _remember(self, name: str, error: errors.LadingError) -> None:
+        self._denied[name] = time.monotonic() + _DENIED_SECONDS, error
+        self._denied.move_to_end(name)
+        if len(self._denied) > _MOST_DENIED:
+            self._denied.popitem(last=False)
+
+
+async def expire(metadata: Metadata, proxy: Proxy, _: Task) -> Mapping[str, int]:
+    """The job: take away the tags that nobody asked for within the ``ttl``; collection takes what they held."""
+    # one may have been enqueued while this was still a mirror
+    if not proxy.remoteurl or not proxy.ttl:
+        return {}
+
+    async def work(tx: Transaction) -> int:
+        return await tx.execute(_EXPIRE, before=tx.now - int(proxy.ttl.total_seconds() * 1000))
+
+    return {"tags": await metadata.write(work)}
+
+
+async def _point(tx: Transaction, repository: str, tag: str, digest: Digest) -> bool:
+    own = await Repositories(tx).hold(repository)
+    manifest = None if own is None else await Manifests(tx).find(own, digest)
+    if own is None or manifest is None:
+        return False
+    await Tags(tx).point(own, tag, manifest)
+    return True
+
+
+async def _forget(tx: Transaction, repository: str, tag: str) -> None:
+    own = await Repositories(tx).hold(repository)
+    if own is not None:
+        await Tags(tx).delete(own, tag)

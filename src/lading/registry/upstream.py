@@ -1,0 +1,185 @@
+"""The registry that a mirror asks: with which login, how patiently, and when it is left in peace.
+
+What goes wrong there becomes an error that a client of ours may see: "too many" stays that, with how long to wait; a
+login that is refused is ours and not the client's; what makes no sense is the other side's fault (502), never the
+client's. After "too many" and while it is away it is left in peace for a while, so that a client waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lading import errors
+from lading.config.mirror import Proxy
+from lading.oci.digest import Digest
+from lading.oci.manifest import Descriptor, Manifest
+from lading.remotes import helpers
+from lading.remotes.credentials import Credential, Keyring
+from lading.remotes.http import HttpRegistry
+from lading.remotes.session import Session
+from lading.remotes.transport import Policy
+
+_HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
+_AWAY_SECONDS = 5.0
+_LONGEST_REST = 3600.0
+_PATIENCE = Policy(attempts=3, backoff=0.2, patience=2, connect=5, silence=30)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who the mirror is there: a user with a password or a file that holds one, or a helper; nobody, if all is empty."""
+
+    username: str = ""
+    password: str = ""
+    file: str = ""
+    helper: str = ""
+    lifetime: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Login({self.username!r})"
+
+
+class LoginKeyring(Keyring):
+    """Knows that one login, and nothing of the machine's own files."""
+
+    def __init__(self, login: Login, url: str) -> None:
+        super().__init__({})
+        self._login = login
+        self._url = url
+        self._asked: tuple[float, Credential] | None = None
+        self._lock = asyncio.Lock()
+
+    async def find(self, host: str, repository: str = "") -> Credential:  # noqa: ARG002 - one login for all of it
+        login = self._login
+        if login.file:
+            try:
+                return Credential(login.username, Path(login.file).read_text(encoding="utf-8").strip())
+            except (OSError, ValueError):
+                raise errors.CredentialsError("proxy.passwordfile cannot be read") from None
+        if not login.helper:
+            return Credential(login.username, login.password)
+        async with self._lock:
+            now = time.monotonic()
+            if self._asked is None or (login.lifetime and now - self._asked[0] > login.lifetime):
+                found = await helpers.get(login.helper.removeprefix("docker-credential-"), self._url)
+                self._asked = now, Credential(*found) if found else Credential()
+            return self._asked[1]
+
+
+class Upstream:
+    """One registry at ``url``. ``inner_redirects``: whether it may send us to addresses of private networks."""
+
+    def __init__(self, url: str, login: Login, *, inner_redirects: bool = False, policy: Policy = _PATIENCE) -> None:
+        parts = urlsplit(url)
+        self.host = parts.netloc
+        reach = Policy(
+            plain_http=parts.scheme == "http",
+            attempts=policy.attempts,
+            backoff=policy.backoff,
+            patience=policy.patience,
+            connect=policy.connect,
+            silence=policy.silence,
+            guarded=not inner_redirects,
+        )
+        self._session = Session(self.host, LoginKeyring(login, url), reach)
+        self._client = HttpRegistry(self._session)
+        self._rests: dict[str, tuple[float, errors.LadingError]] = {}
+
+    @classmethod
+    def of(cls, proxy: Proxy) -> Upstream:
+        """The registry that the configuration names."""
+        login = Login(
+            proxy.username,
+            proxy.password.get_secret_value(),
+            proxy.passwordfile,
+            proxy.exec.command,
+            proxy.exec.lifetime.total_seconds(),
+        )
+        return cls(proxy.remoteurl, login, inner_redirects=proxy.innerredirects)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def named(self, repository: str) -> str:
+        """What a repository is called there: Docker Hub has its official images under ``library/``."""
+        return f"library/{repository}" if self.host in _HUB and "/" not in repository else repository
+
+    async def resolve(self, repository: str, tag: str) -> Descriptor | None:
+        async with self._asking("manifests"):
+            return await self._client.resolve(self.named(repository), tag)
+
+    async def manifest(self, repository: str, digest: str) -> Manifest:
+        async with self._asking("manifests"):
+            return await self._client.manifest(self.named(repository), digest)
+
+    async def blob_size(self, repository: str, digest: Digest) -> int | None:
+        """The size of a blob there in bytes; None: it has none such."""
+        async with self._asking("blobs"):
+            return await self._client.blob_size(self.named(repository), digest)
+
+    async def blob(self, repository: str, blob: Descriptor, start: int) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` on; from 0 they are verified, otherwise that is for who has the beginning."""
+        async with self._asking("blobs"):
+            async with self._client.blob(self.named(repository), blob, start) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def tags(self, repository: str, most: int) -> list[str]:
+        """Its tags in byte order, ``most`` of them."""
+        found: list[str] = []
+        async with self._asking("manifests"):
+            async for tag in self._client.tags(self.named(repository)):
+                found.append(tag)
+                if len(found) >= most:
+                    break
+        return sorted(found)
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        until, why = self._rests.get(what, (0.0, None))
+        left = until - time.monotonic()
+        if why is not None and left > 0:
+            raise _again(why, left)
+        try:
+            yield
+            self._rests.pop(what, None)
+        except errors.TooMany as error:
+            self._rest(what, error, min(float(error.retry_after), _LONGEST_REST))
+            raise
+        except (errors.Unavailable, errors.Unreachable, errors.Untrusted) as error:
+            self._rest(what, error, _AWAY_SECONDS)
+            raise
+        except (errors.Unauthenticated, errors.Denied) as error:
+            raise errors.Denied(f"this mirror may not have it: {_plain(error.message)}") from None
+        except (
+            errors.Invalid,
+            errors.RangeInvalid,
+            errors.TooLarge,
+            errors.Conflict,
+            errors.Unsupported,
+            errors.CredentialsError,
+        ) as error:
+            raise errors.BadAnswer(f"{self.host}: {error.message}") from None
+
+    def _rest(self, what: str, why: errors.LadingError, seconds: float) -> None:
+        self._rests[what] = time.monotonic() + seconds, why
+
+
+def _again(why: errors.LadingError, left: float) -> errors.LadingError:
+    seconds = max(1, int(left + 0.999))
+    if isinstance(why, errors.TooMany):
+        return errors.TooMany(why.message, retry_after=seconds)
+    if isinstance(why, errors.Unavailable):
+        return errors.Unavailable(why.message, retry_after=seconds)
+    return type(why)(why.message)
+
+
+def _plain(message: str) -> str:
+    """Without the advice to log in, which is for a person at a terminal."""
+    return message.partition("; log in with:")[0]
