@@ -1,4 +1,4 @@
-"""What every ``RegistryClient`` promises: registries over HTTP (ours and registry:2), a folder, this machine's store."""
+"""What every ``RegistryClient`` promises: registries over HTTP (ours and registry:2), our own from inside, a folder, this machine's store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from lading.errors import BlobUnknown, DigestInvalid, LadingError, ManifestUnknown, SizeInvalid
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, parse
+from lading.registry.local import Local
 from lading.remotes import archive, unpack
 from lading.remotes.base import RegistryClient, Source
 from lading.remotes.copy import Copy, Side
@@ -26,10 +27,11 @@ from tests.support import images
 from tests.support.lading import Lading
 from tests.support.peer import Peer
 from tests.support.server import RegistryServer
+from tests.unit.registry.world import BY, World
 
 pytestmark = pytest.mark.anyio
 
-KINDS = ["lading", pytest.param("registry:2", marks=pytest.mark.peer), "layout", "store"]
+KINDS = ["local", "lading", pytest.param("registry:2", marks=pytest.mark.peer), "layout", "store"]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,11 @@ async def client(
 ) -> AsyncIterator[RegistryClient]:
     if request.param in {"layout", "store"}:
         yield Store(tmp_path / "store") if request.param == "store" else Layout(tmp_path / "layout", create=True)
+        return
+    if request.param == "local":
+        world = World(tmp_path / "registry")
+        yield Local(world.pull, world.push, world.uploads, world.delete, BY)
+        await world.close()
         return
     async with Session(servers[request.param].host, Keyring({}), Policy(attempts=2, backoff=0.01)) as session:
         yield HttpRegistry(session)

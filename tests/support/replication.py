@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -32,16 +31,11 @@ class Replicating(WithAccounts):
             self._clients.append(Client(self.url + "/api/v2.0", auth=(ADMIN, PASSWORD), verify=self.verify))
         return self._clients[0]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self, grace: float = 15) -> int:
         for client in self._clients:
             client.close()
-        super().__exit__(kind, error, trace)
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
+        self._clients.clear()
+        return super().stop(grace)
 
     # ---- content
 

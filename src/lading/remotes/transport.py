@@ -246,6 +246,8 @@ def explained(error: Exception, place: str) -> Unreachable | Untrusted | BadAnsw
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.TimeoutException):
         return Unreachable(f"{place} does not answer in time")
+    if isinstance(error, httpx2.RemoteProtocolError) and str(error).startswith("Server disconnected"):
+        return Unreachable(f"the connection to {place} broke before it answered")
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return BadAnswer(f"{place} does not answer in HTTP as it should: {str(error)[:200]}")
     if isinstance(error, httpx2.ProxyError):
