@@ -188,6 +188,33 @@ def test_labels_and_kinds_are_filters(here: Replicating, there: Replicating, far
     assert [bool(there.digest("labelled/app", tag)) for tag in ("image", "artifact")] == [True, False]
 
 
+def test_many_repositories_that_are_there_already_cost_a_few_requests(
+    here: Replicating, there: Replicating, far: int
+) -> None:
+    content = image("many")
+    for number in range(12):
+        here.push(f"many/r{number}", content, "v1", "v2")
+    subject = {"mediaType": content.manifest.media_type, "digest": content.digest, "size": content.manifest.size}
+    here.push("many/r0", artifact("many", subject))
+    policy = here.policy("many", to=far, filters=[{"type": "name", "value": "many/**"}])
+    assert here.replicate(policy)["succeed"] == 12
+    before = len(there.access_log())
+    again = here.replicate(policy)
+    assert again["succeed"] == 12
+    asked = there.access_log()[before:]
+    assert len(asked) < 12, asked
+    assert "was brought" not in here.told(again["id"])
+    listed = here.operator.get("/projects/many/artifacts", params={"page_size": 5, "sort": "id"})
+    assert listed.headers["x-total-count"] == "12"
+    assert {one["repository_name"] for one in listed.json()} < {f"many/r{number}" for number in range(12)}
+    assert {tag["name"] for tag in listed.json()[0]["tags"]} == {"v1", "v2"}
+
+    back = here.policy("many back", origin=far, filters=[{"type": "name", "value": "many/**"}])
+    before = len(there.access_log())
+    assert here.replicate(back)["succeed"] == 12
+    assert len(there.access_log()) - before < 12 + 3  # r0 alone is asked for what refers to it
+
+
 # ---- pull-based
 
 
@@ -371,3 +398,19 @@ def test_registry_2_with_a_password_is_served_both_ways(here: Replicating, tmp_p
             assert done["status"] == "Succeed", here.told(done["id"])
             assert here.digest(f"back-{name}/up-{name}/app", "v1") == ours.digest
             assert here.digest(f"back-{name}/{project}/app", signature) == signature
+
+
+def test_one_of_ours_with_accounts_over_tls(here: Replicating, tmp_path: Path) -> None:
+    pem = certificates(tmp_path / "ca")
+    tls = {"http": {"tls": {"certificate": str(pem.certificate), "key": str(pem.key)}}}
+    with Replicating(tmp_path / "tls", tls, ca=pem.ca) as other:
+        mine = here.endpoint("over tls", other.url, ca_certificate=pem.ca.read_text())
+        content = image("tls", [200_000])
+        here.push("tls/app", content, "v1")
+        done = here.replicate(here.policy("over tls", to=mine, filters=[{"type": "name", "value": "tls/app"}]))
+        assert done["status"] == "Succeed", here.told(done["id"])
+        assert other.digest("tls/app", "v1") == content.digest
+        other.push("tls/theirs", content, "v1")
+        done = here.replicate(here.policy("by tls", origin=mine, filters=[{"type": "name", "value": "tls/theirs"}]))
+        assert done["status"] == "Succeed", here.told(done["id"])
+        assert here.digest("tls/theirs", "v1") == content.digest

@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, exists, func, or_, select
 from lading.oci.digest import Digest
 from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.content import blobs, contents, manifest_blobs, manifest_children, manifests, tags
-from lading.stores.metadata.schema.control import artifact_labels
+from lading.stores.metadata.schema.control import artifact_labels, project_repositories
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 
@@ -96,29 +96,34 @@ _columns = (
     _size.label("whole"),
 )
 _all = select(*_columns).join(contents, contents.c.blob_id == manifests.c.blob_id)
-_LISTED = Listing(
-    _all.where(manifests.c.repository_id == bindparam("repository"), FOR_ITSELF),
-    {
-        "id": Field(manifests.c.id, "number"),
-        "digest": Field(manifests.c.digest),
-        "manifest_media_type": Field(manifests.c.media_type),
-        "artifact_type": Field(manifests.c.artifact_type),
-        "size": Field(_size, "number"),
-        "push_time": Field(manifests.c.pushed_at, "moment"),
-        "tags": Field(
-            None,
-            holds=lambda name: exists().where(tags.c.manifest_id == manifests.c.id, tags.c.name == name),
-            words={"*": _tagged, "nil": ~_tagged},
+_fields = {
+    "id": Field(manifests.c.id, "number"),
+    "digest": Field(manifests.c.digest),
+    "manifest_media_type": Field(manifests.c.media_type),
+    "artifact_type": Field(manifests.c.artifact_type),
+    "size": Field(_size, "number"),
+    "push_time": Field(manifests.c.pushed_at, "moment"),
+    "tags": Field(
+        None,
+        holds=lambda name: exists().where(tags.c.manifest_id == manifests.c.id, tags.c.name == name),
+        words={"*": _tagged, "nil": ~_tagged},
+    ),
+    "labels": Field(
+        None,
+        "number",
+        holds=lambda label: exists().where(
+            artifact_labels.c.manifest_id == manifests.c.id, artifact_labels.c.label_id == label
         ),
-        "labels": Field(
-            None,
-            "number",
-            holds=lambda label: exists().where(
-                artifact_labels.c.manifest_id == manifests.c.id, artifact_labels.c.label_id == label
-            ),
-        ),
-    },
-    (manifests.c.pushed_at.desc(), manifests.c.id.desc()),
+    ),
+}
+_order = (manifests.c.pushed_at.desc(), manifests.c.id.desc())
+_LISTED = Listing(_all.where(manifests.c.repository_id == bindparam("repository"), FOR_ITSELF), _fields, _order)
+_OF_PROJECT = Listing(
+    _all.join(project_repositories, project_repositories.c.repository_id == manifests.c.repository_id).where(
+        project_repositories.c.project_id == bindparam("project"), FOR_ITSELF
+    ),
+    _fields,
+    _order,
 )
 _BY_DIGEST = Statement(
     _all.where(manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("reference"))
@@ -152,6 +157,11 @@ class Artifacts:
     async def listed(self, repository: int, page: Page) -> tuple[int, Sequence[Artifact]]:
         """How many artifacts of a repository fit, and a page of them; the newest first unless they are sorted."""
         total, rows = await _LISTED.page(self._tx, page, repository=repository)
+        return total, [_record(row) for row in rows]
+
+    async def of_project(self, project: int, page: Page) -> tuple[int, Sequence[Artifact]]:
+        """The same of all repositories of a project."""
+        total, rows = await _OF_PROJECT.page(self._tx, page, project=project)
         return total, [_record(row) for row in rows]
 
     async def find(self, repository: int, reference: str) -> Artifact | None:

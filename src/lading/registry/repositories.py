@@ -139,6 +139,7 @@ _fields = {
 _LISTED = Listing(_listed, _fields, (repositories.c.name,))
 _LISTED_SEEN = Listing(seen(_listed), _fields, (repositories.c.name,))
 _ONE = Statement(_listed.where(repositories.c.name == bindparam("name")))
+_BY_ID = Statement(_listed.where(repositories.c.id == bindparam("id")))
 
 
 class Repositories:
@@ -205,6 +206,11 @@ class Repositories:
     async def described(self, name: str) -> Described | None:
         """The same of one, by the name it is stored under."""
         row = await self._tx.row(_ONE, name=name)
+        return Described(*row) if row else None
+
+    async def described_by_id(self, repository: int) -> Described | None:
+        """The same, by its row."""
+        row = await self._tx.row(_BY_ID, id=repository)
         return Described(*row) if row else None
 
     async def describe(

@@ -14,7 +14,6 @@ GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference
 artifact:
 GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference}/additions/vulnerabilities
 project:
-GET /projects/{project_name_or_id}/artifacts
 GET,PUT /projects/{project_name_or_id}/scanner
 GET /projects/{project_name_or_id}/scanner/candidates
 preheat:

@@ -20,7 +20,7 @@ from lading.errors import Conflict, Invalid, Missing
 from lading.oci import reference as references
 from lading.oci.digest import Digest
 from lading.registry.artifacts import Accessory, Artifact, Artifacts
-from lading.registry.repositories import Described
+from lading.registry.repositories import Described, Repositories
 from lading.registry.tags import Tag, Tags
 from lading.stores.metadata.paging import Page
 from lading.stores.metadata.transaction import Transaction
@@ -105,6 +105,19 @@ async def index(call: Call) -> Response:
         repository = await repository_found(call, tx)
         total, found = await Artifacts(tx).listed(repository.id, page)
         return total, [await _answer(call, tx, repository, one) for one in found]
+
+    total, found = await call.services.metadata.read(read)
+    return call.listed(page, total, found)
+
+
+async def of_project(call: Call) -> Response:
+    """The artifacts of all repositories of a project, the newest first."""
+    page = call.page()
+
+    async def read(tx: Transaction) -> tuple[int, list[ArtifactAnswer]]:
+        total, found = await Artifacts(tx).of_project(call.here.id, page)
+        places = {one.repository: await Repositories(tx).described_by_id(one.repository) for one in found}
+        return total, [await _answer(call, tx, place, one) for one in found if (place := places[one.repository])]
 
     total, found = await call.services.metadata.read(read)
     return call.listed(page, total, found)

@@ -18,7 +18,7 @@ from lading.control.replication.filters import WHOLE, Filter
 from lading.control.replication.policies import MANUAL, SCHEDULED, Policies, Policy, Terms, check
 from lading.control.replication.runs import DONE, FAILED, PENDING, RUNNING, STOPPED, Run, Runs, Task
 from lading.control.replication.triggers import schedule
-from lading.errors import Conflict, Invalid, Missing
+from lading.errors import Invalid, Missing
 from lading.jobs.schedule import Schedules
 from lading.stores.metadata.paging import Match
 from lading.stores.metadata.transaction import Transaction
@@ -234,7 +234,7 @@ async def start(call: Call) -> Response:
     async def begin(tx: Transaction) -> int:
         policy = await _found(tx, given.policy_id)
         if not policy.enabled:
-            raise Conflict(f"the policy {policy.name} is disabled")
+            raise Precondition(f"the policy {policy.name} is disabled")
         run = await Runs(tx).start(policy, MANUAL, call.services.queue)
         await call.note(tx, "start", "replication", policy.name, detail=str(run))
         return run

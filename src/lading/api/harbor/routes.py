@@ -247,6 +247,15 @@ ROUTES = (
         query=(*LIST, *_WITH),
         partly=f"{_NO_SCANS}; extra_attrs with a single artifact alone",
     ),
+    Route(
+        "GET",
+        f"{_P}/artifacts",
+        artifacts.of_project,
+        project("artifact", "list"),
+        list[artifacts.ArtifactAnswer],
+        query=(*LIST, *_WITH),
+        partly=f"{_NO_SCANS}; no latest_in_repository",
+    ),
     Route("POST", _A, artifacts.copy, repository("artifact", "create"), status=201, query=("from",)),
     Route(
         "GET",

@@ -7,7 +7,7 @@ speak of, also when they came later, by the referrers API or by the tag that sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from lading.control.replication.policies import Terms
 from lading.control.replication.runs import Task
 from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, parse
+from lading.oci.reference import is_name
 from lading.remotes.copy import Copy, Pace, Side
 
 T = TypeVar("T")
@@ -48,12 +49,15 @@ class Bring:
         if not wanted:
             log("nothing is there that the policy takes")
             return task.kind
+        if not is_name(task.target):
+            raise errors.NameInvalid(f"{task.target[:300]} cannot be the name of a repository: it is too long")
         await self._target.prepare(task.target)
-        same, missing = await self._compared(task, wanted, log)
+        there = {one.tag: one for one in await self._target.held(task.target, [one.tag for one in wanted])}
+        same, missing = await self._compared(task, wanted, there, log)
         copier = await self._copier(task)
         for one in missing:
             await self._move(copier, one.tag, log)
-        await self._refer(task, copier, [*same, *missing], log)
+        await self._refer(task, copier, [*same, *missing], there, log)
         if same:
             log(f"{len(same)} tags are there already")
         return next((one.kind for one in wanted if one.kind), task.kind)
@@ -69,6 +73,11 @@ class Bring:
                 await self._target.delete_tag(task.target, tag)
                 log(f"{tag} was deleted")
         return task.kind
+
+    async def survey(self, tasks: Sequence[Task]) -> None:
+        """See much at once, before many tasks."""
+        await self._source.survey([one.source for one in tasks])
+        await self._target.survey([one.target for one in tasks])
 
     # ---- what is missing
 
@@ -98,16 +107,17 @@ class Bring:
 
         return [one for one in await _all([look(one) for one in held]) if one.digest]
 
-    async def _compared(self, task: Task, wanted: Sequence[Held], log: Log) -> tuple[list[Held], list[Held]]:
+    async def _compared(
+        self, task: Task, wanted: Sequence[Held], there: Mapping[str, Held], log: Log
+    ) -> tuple[list[Held], list[Held]]:
         """Those that are the same there, and those to bring."""
-        names = [one.tag for one in wanted]
-        there = {one.tag: one.digest for one in await self._target.held(task.target, names)}
 
         async def look(tag: str) -> str:
-            return there.get(tag) or (await self._target.digest(task.target, tag) if tag in there else "")
+            # what a list lacks is asked for: the list may be older, or cut
+            return (there[tag].digest if tag in there else "") or await self._target.digest(task.target, tag)
 
         same, missing = [], []
-        for one, found in zip(wanted, await _all([look(tag) for tag in names]), strict=True):
+        for one, found in zip(wanted, await _all([look(one.tag) for one in wanted]), strict=True):
             if found == one.digest:
                 same.append(one)
             elif found and not self._terms.override:
@@ -151,8 +161,9 @@ class Bring:
 
     # ---- what refers to it
 
-    async def _refer(self, task: Task, copier: Copy, held: Sequence[Held], log: Log) -> None:
+    async def _refer(self, task: Task, copier: Copy, held: Sequence[Held], there: Mapping[str, Held], log: Log) -> None:
         source, target = copier.source, copier.target
+        known = {digest for one in there.values() for digest in one.referrers or ()}
         digests = sorted(await self._source.referred(task.source, held))
 
         async def listed(digest: str) -> list[Descriptor]:
@@ -160,6 +171,8 @@ class Bring:
 
         for digest, found in zip(digests, await _all([listed(digest) for digest in digests]), strict=True):
             for one in found:
+                if one.digest in known:
+                    continue
                 if await target.client.resolve(target.repository, one.digest) is None:
                     await self._move(copier, one.digest, log)
             if found and not await self._target.refers(target.repository, digest):

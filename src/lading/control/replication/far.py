@@ -7,6 +7,7 @@ asked for each tag.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,9 @@ from lading.remotes.transport import Policy
 AT_ONCE = 16
 """Requests that are on their way to one registry at the same time."""
 _MOST_SEEN = 100_000
+_FEW = 10
+"""Repositories from which on it is worth asking for all of a project."""
+_WITH = {"with_tag": "true", "with_label": "true", "with_accessory": "true"}
 
 
 class Login(Keyring):
@@ -70,6 +74,7 @@ class Far:
         self._prepared: set[str] = set()
         self._refers: bool | None = None
         self._seen: dict[str, str] = {}
+        self._surveyed: dict[str, dict[str, list[Held]]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,10 +137,34 @@ class Far:
             if isinstance(found := entry.get("name"), str):
                 yield found
 
+    async def survey(self, repositories: Sequence[str]) -> None:
+        """Have the tags of many repositories listed by project, where the registry can and that takes fewer requests."""
+        if self._harbor is None or len(repositories) < _FEW:
+            return
+        asked = Counter(name.partition("/")[0] for name in repositories)
+        for project, count in asked.items():
+            path = f"/projects/{quote(project)}"
+            try:
+                about = await self._harbor.get(path)
+                most = about.get("repo_count") if isinstance(about, dict) else None
+                if not isinstance(most, int) or most > 2 * count or await self._harbor.get(f"{path}/artifacts") is None:
+                    continue
+                found: dict[str, list[Held]] = {}
+                async for entry in self._harbor.all(f"{path}/artifacts", **_WITH):
+                    if isinstance(name := entry.get("repository_name"), str):
+                        found.setdefault(name, []).extend(_tags(entry))
+            except errors.Denied:
+                continue  # it may see single repositories of it
+            self._surveyed[project] = found
+
     async def held(self, repository: str, tags: Sequence[str] | None = None) -> list[Held]:
         """The tags of a repository (of these, if they are given) with what the registry tells without being asked for each."""
+        project, _, rest = repository.partition("/")
+        if project in self._surveyed:
+            return self._surveyed[project].get(repository, [])
         if self._harbor is not None and (tags is None or len(tags) > 2):
-            return await self._artifacts(repository)
+            path = f"/projects/{quote(project)}/repositories/{quote(quote(rest, safe=''), safe='')}/artifacts"
+            return [one async for entry in self._harbor.all(path, **_WITH) for one in _tags(entry)]
         if tags is not None:
             return [Held(tag) for tag in tags]
         try:
@@ -162,18 +191,6 @@ class Far:
             found = await self.client.manifest(repository, digest)
         return kind_of(found.media_type, found.artifact_type)
 
-    async def _artifacts(self, repository: str) -> list[Held]:
-        assert self._harbor is not None
-        project, _, rest = repository.partition("/")
-        path = f"/projects/{quote(project)}/repositories/{quote(quote(rest, safe=''), safe='')}/artifacts"
-        found = []
-        async for entry in self._harbor.all(path, with_tag="true", with_label="true"):
-            digest, kind = entry.get("digest"), IMAGE if entry.get("type") == "IMAGE" else ARTIFACT
-            labels = frozenset(_texts(entry.get("labels")))
-            if isinstance(digest, str):
-                found += [Held(tag, digest, kind, labels) for tag in _texts(entry.get("tags")) if is_tag(tag)]
-        return found
-
     # ---- referrers
 
     async def refers(self, repository: str, digest: str) -> bool:
@@ -186,7 +203,7 @@ class Far:
 
     async def referred(self, repository: str, held: Sequence[Held]) -> set[str]:
         """The digests, of those held, that something may refer to."""
-        digests = {one.digest for one in held if one.digest}
+        digests = {one.digest for one in held if one.digest and one.referrers != frozenset()}
         if digests and not await self.refers(repository, next(iter(digests))):
             digests &= {filters.subject_of(one.tag) for one in held}
         return digests
@@ -255,7 +272,16 @@ class Far:
             return
 
 
-def _texts(listed: Any) -> list[str]:
-    """The names of a list of Harbor's."""
-    found = [one.get("name") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+def _tags(entry: dict[str, Any]) -> list[Held]:
+    """The tags of an artifact as Harbor lists it."""
+    digest, kind = entry.get("digest"), IMAGE if entry.get("type") == "IMAGE" else ARTIFACT
+    if not isinstance(digest, str):
+        return []
+    labels, referrers = frozenset(_texts(entry.get("labels"))), frozenset(_texts(entry.get("accessories"), "digest"))
+    return [Held(tag, digest, kind, labels, referrers) for tag in _texts(entry.get("tags")) if is_tag(tag)]
+
+
+def _texts(listed: Any, field: str = "name") -> list[str]:
+    """The names in a list of Harbor's, or another field."""
+    found = [one.get(field) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     return [name for name in found if isinstance(name, str)]

@@ -42,12 +42,16 @@ class Filter(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Held:
-    """A tag of a repository. ``digest`` empty: not known yet; so is ``kind`` (image or artifact)."""
+    """A tag of a repository. ``digest`` empty: not known yet; so is ``kind`` (image or artifact).
+
+    ``referrers`` are the digests of what refers to it; None: not known.
+    """
 
     tag: str
     digest: str = ""
     kind: str = ""
     labels: frozenset[str] = frozenset()
+    referrers: frozenset[str] | None = None
 
 
 def check(filters: Sequence[Filter]) -> None:

@@ -79,6 +79,9 @@ class Here:
                     yield shown_name(name)
             after = found[-1] if found else after
 
+    async def survey(self, repositories: Sequence[str]) -> None:
+        """Nothing is saved by asking for many at once."""
+
     async def held(self, repository: str, tags: Sequence[str] | None = None) -> list[Held]:  # noqa: ARG002 - all cost the same
         """The tags of a repository, with all that is to be known of them."""
 

@@ -96,10 +96,12 @@ class Replicate:
             source, target = (here, far) if policy.source is None else (far, here)
             try:
                 await self._plan(run, policy, source)
+                bring = Bring(source, target, policy.terms)
+                await bring.survey(await self._metadata.read(lambda tx: Runs(tx).open_tasks(run.id)))
             except errors.LadingError as error:
                 await self._failed(task, run, error)
                 return None
-            return await self._work(task, run, Bring(source, target, policy.terms))
+            return await self._work(task, run, bring)
 
     async def _failed(self, task: Task, run: Run, error: errors.LadingError) -> None:
         """Planning did not work: later again, or never."""
