@@ -13,6 +13,7 @@ import yaml
 
 from lading.cli.main import cli
 from lading.config.load import load
+from lading.oci.reference import Reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -53,6 +54,25 @@ def test_a_configuration_that_is_shown_is_one(text: str, tmp_path: Path) -> None
     whole = {**BASE, **given, "storage": {**BASE["storage"], **given.get("storage", {})}}  # type: ignore[dict-item]
     file.write_text(yaml.safe_dump(whole) if given.keys() < whole.keys() else text)
     load(file, {})
+
+
+@pytest.mark.parametrize("text", blocks("yml"))
+def test_a_pipeline_that_is_shown_logs_in_where_it_pushes(text: str) -> None:
+    """GitHub's steps: a build's names, and its cache, are in the registry of the login before it."""
+    shown = yaml.safe_load(text)
+    jobs = [{"steps": shown}] if isinstance(shown, list) else shown.get("jobs", {}).values()
+    host = ""
+    for step in (step for job in jobs for step in job["steps"]):
+        action, inputs = step.get("uses", "").partition("@")[0], step.get("with", {})
+        if action == "docker/login-action":
+            assert inputs.keys() == {"registry", "username", "password"}
+            host = inputs["registry"]
+        elif action == "docker/build-push-action":
+            assert inputs.keys() <= {"push", "platforms", "tags", "cache-from", "cache-to"}
+            caches = [dict(part.split("=") for part in inputs[one].split(",")) for one in ("cache-from", "cache-to")]
+            assert [cache["type"] for cache in caches] == ["registry", "registry"]
+            names = [*inputs["tags"].replace("${{ github.sha }}", "0123abc").split(), *(one["ref"] for one in caches)]
+            assert {Reference.parse(name).host for name in names} == {host}
 
 
 @pytest.mark.parametrize(("variables", "arguments"), commands("lading"))
