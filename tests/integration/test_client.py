@@ -17,8 +17,9 @@ from tests.support import images
 from tests.support.access import certificates, write_htpasswd
 from tests.support.client import User
 from tests.support.http import Client
-from tests.support.lading import Lading
+from tests.support.lading import PROGRAM, Lading
 from tests.support.peer import Peer
+from tests.support.process import run
 from tests.support.scripted import Answer, Asked, Scripted
 from tests.support.server import RegistryServer
 
@@ -279,6 +280,18 @@ def test_completion(user: User) -> None:
     assert {"plain,pull", "plain,push"} == set(User(user.home, **asked).run().stdout.split())
 
 
+def test_bash_completes(user: User, tmp_path: Path) -> None:
+    """The script as bash takes it: sourced, and its function called as Tab does."""
+    (tmp_path / "script").write_text(user("completion", "bash"))
+    pressed = (
+        'COMP_WORDS=(lading copy --src); COMP_CWORD=2; _lading_completion lading --src copy; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run(["bash", "-c", f". {tmp_path}/script; {pressed}"], environment={**user.environment, "PATH": path})
+    assert done.stdout.split() == ["--src-plain-http", "--src-insecure"]
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("words", [["--version"], ["tags", "--help"], ["images", "-q"], ["pull", "--help"]])
 def test_a_command_starts_without_what_it_does_not_need(user: User, words: list[str]) -> None:
     """What makes a start slow is imports; their number does not depend on how busy a machine is."""
@@ -287,4 +300,5 @@ def test_a_command_starts_without_what_it_does_not_need(user: User, words: list[
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert "click" in imported
     assert not imported & {"httpx2", "rich", "uvicorn", "sqlalchemy", "pydantic", "cryptography", "lading.registry"}
+    assert not imported & {"asyncio", "uvloop", "tarfile"}
     assert len(imported) < 400

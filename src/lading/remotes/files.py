@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
-import tempfile
-from collections.abc import AsyncGenerator, Generator
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from lading.errors import LocalError
 from lading.remotes.base import Chunks
+
+T = TypeVar("T")
 
 PIECE = 1 << 20
 """How many bytes are read at once."""
@@ -33,6 +35,19 @@ def told(what: str) -> Generator[None]:
         raise LocalError(f"cannot {what}: {why}") from None
 
 
+async def aside(function: Callable[..., T], *arguments: Any) -> T:
+    """Call in a thread where a loop runs, whose others would wait; at once where none does (``places.here``)."""
+    if "asyncio" not in sys.modules:
+        return function(*arguments)
+    import asyncio  # noqa: PLC0415 - what needs no loop starts without it, in two thirds of the time
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
 async def read(path: Path, offset: int, size: int) -> AsyncGenerator[bytes]:
     """``size`` bytes of a file from ``offset`` on, in pieces; fewer where the file is shorter."""
     with told(f"read {path}"):
@@ -41,7 +56,7 @@ async def read(path: Path, offset: int, size: int) -> AsyncGenerator[bytes]:
         end = offset + size
         while offset < end:
             with told(f"read {path}"):
-                piece = await asyncio.to_thread(os.pread, handle, min(PIECE, end - offset), offset)
+                piece = await aside(os.pread, handle, min(PIECE, end - offset), offset)
             if not piece:
                 return
             yield piece
@@ -54,7 +69,7 @@ async def write(handle: int, chunks: Chunks, offset: int, path: Path) -> int:
     """Write what comes at ``offset``; where it ended."""
     async for chunk in chunks:
         with told(f"write {path}"):
-            await asyncio.to_thread(write_all, handle, chunk, offset)
+            await aside(write_all, handle, chunk, offset)
         offset += len(chunk)
     return offset
 
@@ -67,6 +82,14 @@ def write_all(handle: int, chunk: bytes, offset: int) -> None:
         view, offset = view[count:], offset + count
 
 
+def _begun(folder: Path) -> tuple[int, Path]:
+    """An unfinished file in a folder."""
+    import tempfile  # noqa: PLC0415 - most commands write none, and compression comes with it
+
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
+    return handle, Path(name)
+
+
 @asynccontextmanager
 async def published(target: Path, *, sync: bool) -> AsyncGenerator[int]:
     """A file to write to (its descriptor), which takes its name when the block ends well and vanishes otherwise.
@@ -75,8 +98,7 @@ async def published(target: Path, *, sync: bool) -> AsyncGenerator[int]:
     """
     with told(f"write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
-    partial = Path(name)
+        handle, partial = _begun(target.parent)
     try:
         with told(f"write {target}"):
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -84,7 +106,7 @@ async def published(target: Path, *, sync: bool) -> AsyncGenerator[int]:
         with told(f"write {target}"):
             os.fchmod(handle, 0o644)
             if sync:
-                await asyncio.to_thread(os.fdatasync, handle)
+                await aside(os.fdatasync, handle)
             partial.rename(target)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -96,7 +118,7 @@ async def published(target: Path, *, sync: bool) -> AsyncGenerator[int]:
 def replace(target: Path, content: bytes, *, sync: bool) -> None:
     """Give a file another content in one step."""
     with told(f"write {target}"):
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+        handle, partial = _begun(target.parent)
         try:
             try:
                 write_all(handle, content, 0)
@@ -105,11 +127,11 @@ def replace(target: Path, content: bytes, *, sync: bool) -> None:
                     os.fsync(handle)
             finally:
                 os.close(handle)
-            Path(name).rename(target)
+            partial.rename(target)
             if sync:
                 _sync_folder(target.parent)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 

@@ -13,7 +13,6 @@ A manifest's name is its annotation ``org.opencontainers.image.ref.name``. There
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -63,6 +62,8 @@ class Tar:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        import tarfile  # noqa: PLC0415 - most layouts are folders, and compression comes with it
+
         self._members: dict[str, tuple[int, int]] = {}
         with files.told(f"read {path}"):
             try:

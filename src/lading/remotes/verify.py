@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from lading.errors import DigestInvalid, SizeInvalid
 from lading.oci.digest import Digest, hasher
 from lading.oci.manifest import Descriptor
+from lading.remotes import files
 from lading.remotes.base import Chunks
 
 _IN_THREAD = 64 << 10
@@ -29,7 +29,7 @@ class Verifier:
         if self.seen > self._size >= 0:
             raise SizeInvalid(f"{self._where} sends more than the {self._size} bytes that {self._expected} has")
         if len(chunk) >= _IN_THREAD:
-            await asyncio.to_thread(self._hasher.update, chunk)
+            await files.aside(self._hasher.update, chunk)
         else:
             self._hasher.update(chunk)
 

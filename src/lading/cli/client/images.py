@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def images(name: str | None, quiet: bool, digests: bool, no_trunc: bool, template: str | None, as_json: bool) -> None:
     """List the images of this machine, or those of the repository NAME."""
     from lading.cli.client import output
-    from lading.cli.client.places import run
+    from lading.cli.client.places import here
 
-    rows = run(_images(Reference.parse(name) if name else None, no_trunc=no_trunc))
+    rows = here(_images(Reference.parse(name) if name else None, no_trunc=no_trunc))
     if quiet:
         for one in dict.fromkeys(row["ID"] for row in rows):
             click.echo(one)
@@ -86,9 +86,9 @@ async def _row(store: Store, reference: Reference, entry: Descriptor, *, no_trun
 @click.argument("target")
 def tag(source: str, target: str) -> None:
     """Give the image SOURCE of this machine the further name TARGET."""
-    from lading.cli.client.places import run
+    from lading.cli.client.places import here
 
-    run(_tag(Reference.parse(source), Reference.parse(target)))
+    here(_tag(Reference.parse(source), Reference.parse(target)))
 
 
 async def _tag(source: Reference, target: Reference) -> None:
@@ -107,17 +107,17 @@ async def _tag(source: Reference, target: Reference) -> None:
 @click.argument("names", nargs=-1, required=True)
 def rmi(names: tuple[str, ...]) -> None:
     """Remove images from this machine, by NAME or by ID. What no name leads to any more is deleted."""
-    from lading.cli.client.places import run
+    from lading.cli.client.places import here
 
     failed = False
     for name in names:
         try:
-            for line in run(_remove(name)):
+            for line in here(_remove(name)):
                 click.echo(line)
         except ManifestUnknown as error:
             click.echo(f"lading: {error.message}", err=True)
             failed = True
-    run(_sweep())
+    here(_sweep())
     if failed:
         raise SystemExit(3)
 

@@ -11,10 +11,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import tempfile
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -59,10 +57,23 @@ class Place:
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's asynchronous part to its end."""
+    import asyncio
+
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+def here(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run what touches only this machine's files, which never waits: no loop is needed, and its import is spared."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    work.close()
+    raise RuntimeError("this waits for something: it wants run()")
 
 
 class Places(AsyncExitStack):
@@ -102,6 +113,8 @@ class Places(AsyncExitStack):
 
     def scratch(self) -> Path:
         """A folder for what is only needed now, on the disk where images are kept."""
+        import tempfile
+
         from lading.remotes import files
         from lading.remotes.store import place
 
