@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import (
     accounts,
+    client,
     collecting,
     docker,
     fairness,
@@ -153,7 +154,21 @@ def _arguments() -> argparse.Namespace:
 
 
 def _all(options: Options) -> tuple[Figure, ...]:
-    parts = (pull, tls, fairness, push, docker, memory, growth, accounts, postgres, objectstore, pages, collecting)
+    parts = (
+        pull,
+        tls,
+        fairness,
+        push,
+        docker,
+        client,
+        memory,
+        growth,
+        accounts,
+        postgres,
+        objectstore,
+        pages,
+        collecting,
+    )
     return tuple(figure for part in parts for figure in part.figures(options))
 
 
