@@ -61,8 +61,7 @@ docs: ## Write the generated pages anew
 
 matrix: ## Write the reviewed texts of who may what anew (then read the difference)
 	@$(BOOTSTRAP) --dev
-	@LADING_WRITE_MATRIX=1 $(BIN)/python -m pytest -q -n0 tests/integration/test_permission_matrix.py \
-		tests/integration/harbor/test_matrix.py -k reviewed
+	@LADING_WRITE_MATRIX=1 $(BIN)/python -m pytest -q -n0 tests/integration/permissions -k reviewed
 
 format: ## Format the code and mend what ruff can mend
 	@$(BOOTSTRAP) --dev
