@@ -148,7 +148,9 @@ class Registry:
             uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode(), admission),
             delete=Delete(self.metadata, self.outbox, admission),
             metadata=self.metadata,
-            manners=manners(configuration, sees_all=_sees_all(self.guard), accounts=self.accounts is not None),
+            manners=manners(
+                configuration, sees_all=isinstance(self.guard, Open | Htpasswd), accounts=self.accounts is not None
+            ),
             accounts=self.accounts,
             replicate=self.replicate,
             queue=self.queue,
@@ -327,6 +329,7 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         mount_anywhere=sees_all,
         search=configuration.search.enabled,
         store=configuration.storage.driver,
+        volume=configuration.root,
         proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
     )
 
@@ -474,10 +477,6 @@ def _address(configuration: Configuration) -> Address:
     return Address(
         f"{socket.gethostname()}{port}", http.host.rstrip("/"), http.prefix.rstrip("/"), relative=http.relativeurls
     )
-
-
-def _sees_all(door: object) -> bool:
-    return isinstance(door, Open | Htpasswd)
 
 
 def _headers(configuration: Configuration) -> Headers:

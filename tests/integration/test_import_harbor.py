@@ -97,7 +97,7 @@ def harbor(request: Asked) -> Answer:
     if path == "/robots":
         found = ROBOTS if query.get("q") == "Level=project,ProjectID=7" else []
     if path == "/labels":
-        found = [{"id": 1, "name": "bad", "color": "red", "scope": "g"}] if query["scope"] == "g" else []
+        found = [{"id": 1, "name": "bad", "color": "#12", "scope": "g"}] if query["scope"] == "g" else []
     if isinstance(found, list) and query.get("page", "1") != "1":
         found = []
     if found is None:

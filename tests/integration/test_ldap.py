@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.directory import GROUPS, PEOPLE, SEARCHER, SEARCHERS_WORD, WORD, Slapd
 from tests.support.http import Client
 from tests.support.ports import free_port
+from tests.support.postgres import Postgres
 
 OWN = "repository:team/app:pull,push"
 
@@ -177,6 +179,22 @@ def test_whoever_comes_back_is_let_in(server: WithAccounts, slapd: Slapd) -> Non
     assert server.ask("bob", word("bob")).status_code == 401
 
 
+def test_two_first_logins_at_once_are_both_let_in(tmp_path: Path, slapd: Slapd, postgres: Postgres) -> None:
+    """Of one person, in two processes, on the index where writers go beside each other."""
+    accounts = {"ldap": slapd.settings(), "lockout": {"attempts": 0, "addressattempts": 0}}
+    names = [f"twice{number}" for number in range(4)]
+    for name in names:
+        slapd.add(name)
+    index = {"database": {"url": postgres.empty()}}
+    with WithAccounts(tmp_path, accounts, configuration=index, workers=2) as server:
+        for name in names:
+            with ThreadPoolExecutor(6) as together:
+                answers = list(together.map(lambda _: server.ask(name, word(name)).status_code, range(6)))  # noqa: B023
+            assert answers == [200] * 6
+    for name in names:
+        slapd.remove(name)
+
+
 def test_a_directory_that_has_nobody_locks_nobody_out(server: WithAccounts, slapd: Slapd) -> None:
     for name in ("alice", "carol", "many"):
         server.ask(name, word(name))
@@ -200,6 +218,10 @@ def test_a_directory_that_is_away(tmp_path: Path, slapd: Slapd) -> None:
         with Client(server, auth=("alice", word("alice"))) as client:
             assert client.get("/v2/").status_code == 503
             assert client.get("/api/v2.0/users/current").status_code == 503
+        with Client(server, auth=("bob", word("bob"))) as client:  # and nobody else is kept waiting for it
+            refused = client.get("/v2/")
+            assert refused.status_code == 503
+            assert 0 < int(refused.headers["retry-after"]) <= 30
         # guessing at passwords that are kept here is counted meanwhile, and told apart from nothing else
         guesses = [server.ask("local", f"guess{number}").status_code for number in range(4)]
         assert guesses == [503, 503, 503, 429]

@@ -45,6 +45,9 @@ async def welcome(tx: Transaction, person: Known) -> User | None:
     users = Users(tx)
     user = await users.of_subject(SOURCE, person.key) or await users.of_subject(SOURCE, DEPARTED + person.key)
     if user is None:
+        await tx.lock("directory users")  # they may be coming twice at this moment, and are let in both times
+        user = await users.of_subject(SOURCE, person.key)
+    if user is None:
         taken = await users.named(person.name)
         if taken is not None:
             if taken.source == SOURCE:

@@ -129,10 +129,14 @@ class Identities:
         """What is kept of a user."""
         return self._record(await self._tx.row(_OF, user=user))
 
+    async def alone(self) -> None:
+        """Make nobody a user beside others who make users, until the end of the transaction."""
+        await self._tx.lock("oidc users")
+
     async def welcome(self, person: Person, name: str) -> User:
         """Make a user of somebody who arrived; raises ``Conflict`` where the name is taken."""
         check_name(name)
-        await self._tx.lock("oidc users")
+        await self.alone()
         users = Users(self._tx)
         if await users.of_subject(SOURCE, person.subject) is not None:
             raise Conflict("you have a user here already: log in again")

@@ -106,7 +106,7 @@ class Application:
             handler = search.search if path == b"/v1/search" else search.ping
             return await handler(request, services)
         if services.accounts is not None and path in token.PATHS:
-            return await token.answer(request, services.accounts, path)
+            return await token.answer(request, services.accounts, path, services.manners.external)
         if services.accounts is not None and path.startswith(harbor.PREFIX + b"/"):
             return await harbor.answer(request, services, services.accounts, path)
         if services.accounts is not None and path.startswith(browsers.PREFIX):
@@ -155,7 +155,7 @@ class Application:
         if accounts is None or accounts.certificates is None:
             return None
         try:
-            who = await certified.caller(request, accounts)
+            who = await certified.caller(request, accounts, self._services.manners.external)
         except LoginRefused as refused:
             raise accounts.gate.refusal(wanted, origin, refused.message) from None
         return None if who is None else await accounts.gate.admit_known(who, wanted, origin)

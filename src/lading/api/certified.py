@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from lading.access.authenticate import LoginRefused
 from lading.access.principal import Principal
-from lading.api.cookies import SAFE
 from lading.api.request import Request
+from lading.api.sites import SAFE, foreign
 from lading.control.accounts import Accounts
 
 
-async def caller(request: Request, accounts: Accounts) -> Principal | None:
+async def caller(request: Request, accounts: Accounts, external: str) -> Principal | None:
     """Whom the certificate stands for; None where there is none, or no rule names whom. Raises ``LoginRefused``."""
     certificates = accounts.certificates
     if certificates is None or request.header(b"authorization") is not None:
@@ -28,6 +28,6 @@ async def caller(request: Request, accounts: Accounts) -> Principal | None:
     named = certificates.named(shown) if shown else None
     if named is None:
         return None
-    if request.method not in SAFE and request.from_another_site:
-        raise LoginRefused("a page of another site may not use the certificate of this browser")
+    if request.method not in SAFE and (why := foreign(request, external)):
+        raise LoginRefused(f"{why}, and may not use the certificate of this browser")
     return await accounts.authenticate.certified(named, request.address)

@@ -1,16 +1,13 @@
-"""Cookies, and whether a browser sends a request from a page of our own."""
+"""Cookies, as they are read and written."""
 
 from __future__ import annotations
 
 import re
 
 from lading.api.request import Request
-from lading.errors import Denied
 
 _VALUE = re.compile(r"[A-Za-z0-9_.=+/-]*", re.ASCII)
 _MOST = 8192
-SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
-"""Methods that change nothing (RFC 9110 section 9.2.1)."""
 
 
 def read(request: Request, name: str) -> str:
@@ -41,21 +38,3 @@ def write(
 def secure(request: Request, external: str) -> bool:
     """Whether the browser reaches us by https, so that cookies must not go another way."""
     return (external or request.origin).startswith("https:")
-
-
-def demand_own_page(request: Request, external: str) -> None:
-    """Raise ``Denied`` where a browser says that a page from elsewhere made it ask."""
-    site = request.text(b"sec-fetch-site")
-    origin = request.header(b"origin")
-    if site and site not in ("same-origin", "none"):
-        raise Denied("a page of another site asked for this; do it on this registry's own pages")
-    if origin is not None and origin.decode("latin-1").lower() not in _own(request, external):
-        raise Denied("the Origin header names another site than this registry; do it on this registry's own pages")
-
-
-def _own(request: Request, external: str) -> set[str]:
-    found = {request.origin.lower()}
-    if external:
-        scheme, _, rest = external.lower().partition("://")
-        found.add(f"{scheme}://{rest.partition('/')[0]}")
-    return found

@@ -199,12 +199,6 @@ class Request:
         client = self.scope["client"]
         return bool(self._proxies) and self._proxies.trust(client[0] if client else "")
 
-    @property
-    def from_another_site(self) -> bool:
-        """Whether a browser sent it for a page of somebody else's (Fetch Metadata; or the Origin it names)."""
-        site, origin = self.text(b"sec-fetch-site"), self.text(b"origin")
-        return site in ("cross-site", "same-site") or (bool(origin) and origin != self.origin)
-
     def by(self) -> By:
         """Who asks, and with what, as events tell it."""
         client = self.scope["client"]

@@ -35,8 +35,8 @@ _JSON = (b"content-type", b"application/json")
 _NOT_KEPT = (b"cache-control", b"no-store")
 
 
-async def answer(request: Request, accounts: Accounts, path: bytes) -> Response:
-    """Whatever is asked of the token service."""
+async def answer(request: Request, accounts: Accounts, path: bytes, external: str) -> Response:
+    """Whatever is asked of the token service of the registry whose configured address is ``external``."""
     request.route = path.decode()
     if path == KEYS_PATH.encode():
         return _only_get(request) or Response(200, [_JSON, (b"cache-control", b"max-age=300")], accounts.keyring.jwks())
@@ -46,17 +46,17 @@ async def answer(request: Request, accounts: Accounts, path: bytes) -> Response:
     try:
         if request.method == "POST":
             return await _post(request, accounts)
-        return _only_get(request, "POST") or await _get(request, accounts)
+        return _only_get(request, "POST") or await _get(request, accounts, external)
     except LoginRefused as refused:
         headers: Headers = [(b"www-authenticate", b'Basic realm="lading"'), _NOT_KEPT]
         return body(401, "UNAUTHORIZED", refused.message, headers=headers)
 
 
-async def _get(request: Request, accounts: Accounts) -> Response:
+async def _get(request: Request, accounts: Accounts, external: str) -> Response:
     arguments = request.arguments()
     wanted = _scopes([value for name, value in arguments if name == "scope"])
     service = _service(accounts, request.argument("service"))
-    who = await _caller(request, accounts)
+    who = await _caller(request, accounts, external)
     request.principal = who
     offline = request.argument("offline_token") == "true"
     issued = await accounts.tokens.issue(
@@ -95,8 +95,8 @@ async def _post(request: Request, accounts: Accounts) -> Response:
     return _issued(issued, exchanged=exchanged, refresh=form.get("refresh_token", "") if login else "")
 
 
-async def _caller(request: Request, accounts: Accounts) -> Principal:
-    known = await certified.caller(request, accounts)
+async def _caller(request: Request, accounts: Accounts, external: str) -> Principal:
+    known = await certified.caller(request, accounts, external)
     if known is not None:
         return known
     authorization = request.header(b"authorization")

@@ -13,7 +13,7 @@ from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.control import artifact_labels, labels
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
-_COLOR = re.compile(r"#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})", re.ASCII)
+_COLOR = re.compile(r"#[0-9A-Fa-f]{3}|#[0-9A-Fa-f]{6}|[A-Za-z]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def check(name: str, description: str, color: str) -> None:
     if len(description) > 1024:
         raise Invalid("a label's description has at most 1024 characters")
     if color and _COLOR.fullmatch(color) is None:
-        raise Invalid("a label's color is of the form #1A2B3C")
+        raise Invalid("a label's color is of the form #1A2B3C, or a word")
 
 
 def _record(row: Row | None) -> Label | None:

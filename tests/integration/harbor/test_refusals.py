@@ -14,7 +14,7 @@ from tests.support.lading import Lading
     ("method", "path", "body", "status"),
     [
         ("GET", "/projects?page_size=101", None, 400),
-        ("GET", "/projects?page=0", None, 400),
+        ("GET", "/projects?page=-1", None, 400),
         ("GET", "/projects?page=99999999&page_size=100", None, 400),
         ("GET", "/projects?q=name", None, 400),
         ("GET", "/projects?q=password=~a", None, 400),
@@ -45,7 +45,7 @@ from tests.support.lading import Lading
         ("POST", "/users", b'{"username": "weak", "password": "weak"}', 400),
         ("POST", "/users", b'{"username": "a,b", "password": "Harbor-Test-1"}', 400),
         ("POST", "/usergroups", b'{"group_name": "x", "group_type": 9}', 400),
-        ("POST", "/labels", b'{"name": "x", "scope": "g", "color": "red"}', 400),
+        ("POST", "/labels", b'{"name": "x", "scope": "g", "color": "no color"}', 400),
         ("PUT", "/quotas/1", b'{"hard": {"storage": -7}}', 400),
         ("PUT", "/quotas/1", b'{"hard": {"storage": 99999999999999999999}}', 400),
         ("PUT", "/configurations", b'{"robot_token_duration": "soon"}', 400),

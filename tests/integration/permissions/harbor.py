@@ -42,6 +42,7 @@ _NEEDS = """
 GET     /ping                                         anybody
 GET     /health                                       anybody
 GET     /systeminfo                                   anybody
+GET     /systeminfo/volumes                           system
 GET     /search                                       anybody
 GET     /statistics                                   login
 GET     /configurations                               system
@@ -73,6 +74,7 @@ PUT     /projects/{project_name_or_id}                project:U
 DELETE  /projects/{project_name_or_id}                project:D
 GET     /projects/{project_name_or_id}/_deletable     project:D
 GET     /projects/{project_name_or_id}/summary        project:R
+GET     /projects/{project_name_or_id}/scanner        scanner:R
 GET     /projects/{project_name_or_id}/metadatas      metadata:L
 POST    /projects/{project_name_or_id}/metadatas      metadata:C
 GET     /projects/{project_name_or_id}/metadatas/{meta_name}  metadata:R

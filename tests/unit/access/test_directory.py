@@ -18,6 +18,7 @@ from lading.access.directory.people import Login, among, escaped, find, groups_l
 from lading.access.directory.settings import DirectorySettings, GroupSettings, check_url, forbidden, pinned
 from lading.errors import Invalid
 from tests.support.directory import AD, BASE, GROUPS, MANY, PEOPLE, SEARCHER, SEARCHERS_WORD, WORD, Slapd
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -238,6 +239,10 @@ def test_a_base_that_is_not_there(slapd: Slapd) -> None:
     assert "ou=none" in told.value.why
 
 
+said: list[bytes] = []
+"""What servers that are no directory were sent."""
+
+
 @contextlib.contextmanager
 def serving(speak: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that is no directory; its URL."""
@@ -247,7 +252,7 @@ def serving(speak: Callable[[socket.socket], None]) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 client, _ = server.accept()
                 with client:
-                    client.recv(4096)
+                    said.append(client.recv(4096))
                     speak(client)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -270,6 +275,31 @@ def refers(client: socket.socket) -> None:
     message = b"\x02\x01\x01\x61" + bytes([len(operation)]) + operation
     client.sendall(b"\x30" + bytes([len(message)]) + message)
     client.recv(4096)
+
+
+def refuses_tls(client: socket.socket) -> None:
+    """An extended response with protocolError, as OpenLDAP without a certificate gives it."""
+    operation = b"\x0a\x01\x02\x04\x00\x04\x00"
+    number = said[-1][2 : 4 + said[-1][3]]  # of the message that this answers
+    message = number + b"\x78" + bytes([len(operation)]) + operation
+    client.sendall(b"\x30" + bytes([len(message)]) + message)
+    said.append(client.recv(4096))
+
+
+def test_a_directory_that_refuses_starttls_is_sent_no_password() -> None:
+    with serving(refuses_tls) as url:
+        where = DirectorySettings(url, BASE, starttls=True, user=SEARCHER, password=SEARCHERS_WORD, timeout=5)
+        with pytest.raises(Away) as told, Connection(where):
+            raise AssertionError("nothing is asked in the clear")
+    assert "refuses StartTLS" in told.value.why
+    assert not told.value.silent
+    assert SEARCHERS_WORD.encode() not in b"".join(said)
+
+
+def test_a_directory_that_is_away_is_silent() -> None:
+    with pytest.raises(Away) as told, Connection(DirectorySettings(f"ldap://127.0.0.1:{free_port()}", BASE, timeout=2)):
+        raise AssertionError("there is nobody")
+    assert told.value.silent
 
 
 @pytest.mark.parametrize(

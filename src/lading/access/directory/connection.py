@@ -14,7 +14,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import ldap3
-from ldap3.core.exceptions import LDAPException, LDAPInvalidFilterError
+from ldap3.core.exceptions import (
+    LDAPCommunicationError,
+    LDAPException,
+    LDAPInvalidFilterError,
+    LDAPSocketOpenError,
+    LDAPStartTLSError,
+)
 
 from lading.access.directory.away import Away
 from lading.access.directory.settings import DirectorySettings, Scope
@@ -27,6 +33,7 @@ _PAGE = 500
 _SPARE_PAGES = 10
 _PAGED = "1.2.840.113556.1.4.319"
 _SCOPES: Mapping[str, Literal["BASE", "LEVEL", "SUBTREE"]] = {"base": "BASE", "one": "LEVEL", "sub": "SUBTREE"}
+_NO_STARTTLS = "the directory refuses StartTLS: give it a certificate, or use ldaps:// if it has one there"
 _DONE, _TIME_LIMIT, _SIZE_LIMIT, _ADMIN_LIMIT, _NO_OBJECT = 0, 3, 4, 11, 32
 _REFUSED = frozenset({16, 19, 32, 34, 48, 49, 50, 53})
 """Results of a bind that are about this name and this password; all others say that something is wrong over there."""
@@ -80,12 +87,12 @@ class Connection:
             self._ldap.open(read_server_info=False)
             self._sockets.append(self._ldap.socket)
             if self._settings.starttls and not self._settings.secure:
-                self._ldap.start_tls(read_server_info=False)
+                self._begin_tls()
             self._sockets.append(self._ldap.socket)
             self._ldap.socket = self._bounds = _Bounded(self._ldap.socket, 4 * self._settings.timeout)
         except LDAPException as error:
             self._close()
-            raise Away(_opening(error)) from None
+            raise Away(_opening(error), silent=isinstance(error, LDAPSocketOpenError)) from None
         try:
             self.bind_again()
         except BaseException:
@@ -140,7 +147,7 @@ class Connection:
             except LDAPInvalidFilterError:
                 raise Away("a filter of accounts.ldap is not one: see RFC 4515") from None
             except (LDAPException, OSError, ValueError) as error:
-                raise Away(f"the directory broke off a search ({type(error).__name__})") from None
+                raise Away(f"the directory broke off a search ({type(error).__name__})", silent=_cut(error)) from None
             code = self._ldap.result["result"]
             if code == _NO_OBJECT:
                 raise Away(f"the directory has no {base!r}, or the account that searches may not see it")
@@ -157,6 +164,17 @@ class Connection:
                 return found[:most]
         raise Away("the directory has no end of empty pages")
 
+    def _begin_tls(self) -> None:
+        """Nothing is said in the clear where this fails: no password has been sent yet, and none is."""
+        try:
+            begun = self._ldap.start_tls(read_server_info=False)
+        except LDAPStartTLSError as error:
+            if self._ldap.result and self._ldap.result["description"] != "success":
+                raise LDAPStartTLSError(_NO_STARTTLS) from None
+            raise error from None
+        if not begun:
+            raise LDAPStartTLSError(_NO_STARTTLS)
+
     def _bind(self, dn: str, password: str) -> bool:
         ldap = self._ldap
         ldap.user, ldap.password = dn or None, password or None
@@ -168,7 +186,7 @@ class Connection:
             if ldap.bind(read_server_info=False):
                 return True
         except (LDAPException, OSError, ValueError) as error:
-            raise Away(f"the directory broke off a bind ({type(error).__name__})") from None
+            raise Away(f"the directory broke off a bind ({type(error).__name__})", silent=_cut(error)) from None
         finally:
             ldap.password = None
         if ldap.result["result"] in _REFUSED:
@@ -180,8 +198,9 @@ class Connection:
             self._ldap.unbind()
         except (LDAPException, OSError):
             pass  # it is gone already
-        for sock in self._sockets:
-            sock.close()  # ldap3 forgets to where something went wrong
+        for sock in (*self._sockets, self._ldap.socket):
+            if sock is not None:
+                sock.close()  # ldap3 forgets to where something went wrong
 
 
 class _Tls(ldap3.Tls):
@@ -235,8 +254,15 @@ def _entry(one: Mapping[str, Any]) -> Entry:
     return Entry(one["dn"], {name.lower(): tuple(values) for name, values in one["raw_attributes"].items()})
 
 
+def _cut(error: Exception) -> bool:
+    """Whether nothing came back, and not something that its library cannot read."""
+    return isinstance(error, LDAPCommunicationError | OSError)
+
+
 def _opening(error: LDAPException) -> str:
     text = str(error).lower()
+    if str(error) == _NO_STARTTLS:
+        return _NO_STARTTLS
     if "certificate" in text:
         return "the directory's certificate is not trusted, or not for this name: see accounts.ldap.ca"
     if "ssl" in text or "tls" in text or "wrap socket" in text:

@@ -1,4 +1,7 @@
-"""A directory asked from the event loop: the searches run in a few threads, and not many wait for one."""
+"""A directory asked from the event loop: the searches run in a few threads, and not many wait for one.
+
+While it is silent (:mod:`lading.access.directory.breaker`) nobody waits.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from lading.access.directory.away import Away
+from lading.access.directory.breaker import Breaker
 from lading.access.directory.settings import DirectorySettings
 from lading.errors import LadingError, Unavailable
 
@@ -34,6 +38,7 @@ class Directory:
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="directory")
         self._running = 0
         self._told = -_TELL_EVERY
+        self._breaker = Breaker()
 
     async def ask(
         self, question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings | None = None
@@ -45,7 +50,7 @@ class Directory:
         if self._running >= MOST_WAITING:
             raise Unavailable("too many logins at once: try again in a second", retry_after=1)
         self._running += 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, _ask, question, settings or self.settings)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question, settings)
         running.add_done_callback(self._ended)
         try:
             return await asyncio.shield(running)
@@ -57,6 +62,18 @@ class Directory:
     def close(self) -> None:
         """Let go of the threads; what runs in them ends by its own bounds."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings | None) -> T:
+        if settings is not None:
+            return _ask(question, settings)
+        tried, away = self._breaker.enter(), None
+        try:
+            return _ask(question, self.settings)
+        except Away as error:
+            away = error
+            raise
+        finally:
+            self._breaker.leave(away, tried=tried)
 
     def _ended(self, running: asyncio.Future[T]) -> None:
         self._running -= 1

@@ -14,7 +14,7 @@ GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference
 artifact:
 GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference}/additions/vulnerabilities
 project:
-GET,PUT /projects/{project_name_or_id}/scanner
+PUT /projects/{project_name_or_id}/scanner
 GET /projects/{project_name_or_id}/scanner/candidates
 preheat:
 GET /p2p/preheat/providers
@@ -48,7 +48,6 @@ GET /scans/schedule/metrics
 GET,PUT,POST /system/scanAll/schedule
 POST /system/scanAll/stop
 systeminfo:
-GET /systeminfo/volumes
 GET /systeminfo/getcert
 purge of the audit log:
 GET /system/purgeaudit

@@ -1,7 +1,12 @@
-"""Settings of the whole registry under Harbor's names. Those of the configuration file can be seen, and not changed."""
+"""Settings of the whole registry under Harbor's names. Those of the configuration file can be seen, and not changed.
+
+Clients send all that they know at once (harbor-cli all it was told, Terraform's provider all that Harbor has): what is
+as it is already is taken, and so is what Harbor has besides and is not asked for.
+"""
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import msgspec
@@ -17,6 +22,11 @@ from lading.errors import Invalid
 from lading.stores.metadata.transaction import Transaction
 
 _CHANGEABLE = ("banner_message", "project_creation_restriction", "robot_token_duration", "storage_per_project")
+_KINDS = ("ldap_", "oidc_", "uaa_", "http_authproxy_")
+_BESIDES = frozenset(
+    {"audit_log_forward_endpoint", "disabled_audit_log_event_types", "scan_all_policy", "verify_remote_cert"}
+)
+"""Harbor's settings that are none here, by how they begin and by name; nothing, empty, false and 0 ask for nothing."""
 
 
 class Value(msgspec.Struct):
@@ -45,6 +55,9 @@ async def update(call: Call) -> Response:
         present = await _all(call, tx)
         for name, value in given.items():
             if value is None or (name in present and _same(present[name], value)):
+                continue
+            if name not in present and _known(name):
+                _pass_over(call, name, value)
                 continue
             if name not in present:
                 raise Invalid(f"there is no setting {name[:60]!r} here; there are {', '.join(present)}")
@@ -118,6 +131,24 @@ def _ldap(directory: DirectorySettings) -> dict[str, str | int | bool]:
         "ldap_group_admin_dn": groups.admin,
         "ldap_group_membership_attribute": groups.membership,
     }
+
+
+def _known(name: str) -> bool:
+    """Whether it is a setting of Harbor's."""
+    return name.startswith(_KINDS) or name in _BESIDES
+
+
+def _pass_over(call: Call, name: str, value: object) -> None:
+    """Take a setting that there is none of here where it says what is so anyway; raises ``Precondition`` where not."""
+    configured = call.accounts.settings
+    secret = {
+        "ldap_search_password": configured.ldap.password if configured.ldap is not None else "",
+        "oidc_client_secret": configured.oidc.client_secret if configured.oidc is not None else "",
+    }.get(name, "")
+    if secret and isinstance(value, str) and hmac.compare_digest(secret.encode(), value.encode()):
+        return
+    if value and name != "scan_all_policy":
+        raise Precondition(f"{name[:60]} cannot be set here: how people log in is set in the configuration file")
 
 
 def _same(present: str | int | bool, given: object) -> bool:

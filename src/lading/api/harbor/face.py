@@ -99,8 +99,12 @@ async def _admit(call: Call, route: Route) -> None:
 async def _who(call: Call) -> Principal:
     authorization = call.request.header(b"authorization")
     if authorization is None:
+        external = call.services.manners.external
         who, call.session = await sessions.who(call.request, call.services, call.accounts)
-        return who if call.session else await certified.caller(call.request, call.accounts) or ANONYMOUS
+        if call.session:
+            sessions.demand_token(call.request, call.services)
+            return who
+        return await certified.caller(call.request, call.accounts, external) or ANONYMOUS
     authenticate, address = call.accounts.authenticate, call.request.address
     if authorization[:7].lower() == b"bearer ":
         return await authenticate.bearer(authorization[7:].strip().decode("latin-1"), address)

@@ -132,17 +132,17 @@ async def _may_give(call: Call, tx: Transaction, role: int) -> None:
 
 
 async def _entity(call: Call, tx: Transaction, given: MemberNew) -> tuple[KindOfMember, int]:
-    if (given.member_user is None) == (given.member_group is None):
+    user, group = given.member_user or UserNamed(), given.member_group or GroupNamed()
+    # clients send both, the other one empty
+    if (user == UserNamed()) == (group.id == 0 and not group.group_name and not group.ldap_group_dn):
         raise Invalid("one of member_user and member_group is needed")
-    if given.member_user is not None:
-        wanted = given.member_user
+    if user != UserNamed():
         users = Users(tx)
-        user = await users.named(wanted.username) if wanted.username else await users.find(wanted.user_id)
-        if user is None:
-            raise Missing(f"there is no user {wanted.username or wanted.user_id}")
-        return "u", user.id
-    assert given.member_group is not None
-    return "g", await _group(call, tx, given.member_group)
+        found = await users.named(user.username) if user.username else await users.find(user.user_id)
+        if found is None:
+            raise Missing(f"there is no user {user.username or user.user_id}")
+        return "u", found.id
+    return "g", await _group(call, tx, group)
 
 
 async def _group(call: Call, tx: Transaction, wanted: GroupNamed) -> int:

@@ -17,7 +17,7 @@ from lading.access.oidc import Oidc, safe_target
 from lading.access.outbound import ProviderFailed
 from lading.access.principal import Kind, Principal
 from lading.access.users import User, Users
-from lading.api import cookies
+from lading.api import cookies, sites
 from lading.api.harbor import sessions
 from lading.api.harbor.call import Call, Model, Text
 from lading.api.request import Headers, Request, Response
@@ -114,7 +114,7 @@ async def onboard(request: Request, services: Services, accounts: Accounts) -> R
     if request.method in ("GET", "HEAD"):
         return _page(f"There is no user for {person.email or person.name} here yet.", person.name)
     _only(request, "POST")
-    cookies.demand_own_page(request, services.manners.external)
+    sites.demand_own_page(request, services.manners.external)
     as_json = request.text(b"content-type").partition(";")[0].strip().lower() == "application/json"
     name = await _chosen(request, as_json=as_json)
 
@@ -144,7 +144,11 @@ async def _known(tx: Transaction, oidc: Oidc, person: Person) -> User | None:
 
 
 async def _welcome(tx: Transaction, oidc: Oidc, request: Request, person: Person, name: str) -> User:
-    user = await oidc.identities(tx).welcome(person, name)
+    identities = oidc.identities(tx)
+    await identities.alone()
+    if (known := await _known(tx, oidc, person)) is not None:
+        return known  # they came twice at one moment, and are let in both times
+    user = await identities.welcome(person, name)
     by = msgspec.structs.replace(request.by(), actor=user.name, subject=f"u{user.id}")
     await Audit(tx).add("create", "user", user.name, by=by, detail="by its first login at the OIDC provider")
     return user

@@ -14,6 +14,8 @@ from lading.errors import Invalid
 from lading.stores.metadata.paging import Match, Page
 
 USUAL, MOST = 10, 100
+ALL = 1000
+"""How many entries a client gets that asks for all of them, as harbor-cli does with a ``page_size`` of 0."""
 _MOST_CONDITIONS = 20
 _MOST_SORTS = 8
 _MOST_TEXT = 8192
@@ -21,8 +23,8 @@ _MOST_TEXT = 8192
 
 def page_of(request: Request, *, sortable: bool = True) -> Page:
     """The page a request asks for."""
-    number = _whole(request, "page", 1, 1, 10**9)
-    size = _whole(request, "page_size", USUAL, 1, MOST)
+    number = _whole(request, "page", 1, 0, 10**9) or 1
+    size = _whole(request, "page_size", USUAL, 0, MOST) or ALL
     where = conditions(request.argument("q") or "")
     return Page(number, size, where, sorts(request.argument("sort") or "") if sortable else ())
 

@@ -93,6 +93,14 @@ ROUTES = (
     Route("GET", "/ping", health.ping, OPEN, text=True),
     Route("GET", "/health", health.health, OPEN, health.Health, partly="other names of components"),
     Route("GET", "/systeminfo", systeminfo.get, ANYBODY, systeminfo.Information),
+    Route(
+        "GET",
+        "/systeminfo/volumes",
+        systeminfo.volumes,
+        system("system-volumes", "read"),
+        systeminfo.Volumes,
+        partly="none where blobs are in a bucket",
+    ),
     Route("GET", "/search", search.search, ANYBODY, search.Found, query=("q",), partly=_NO_PULLS),
     Route("GET", "/statistics", statistics.get, KNOWN, statistics.Figures),
     Route(
@@ -178,6 +186,7 @@ ROUTES = (
     ),
     Route("DELETE", _P, projects.delete, project("project", "delete")),
     Route("GET", f"{_P}/_deletable", projects.deletable, project("project", "delete"), projects.Deletable),
+    Route("GET", f"{_P}/scanner", projects.scanner, project("scanner", "read"), partly="there is none: 404"),
     Route("GET", f"{_P}/summary", projects.summary, project("project", "read"), projects.Summary),
     Route("GET", f"{_P}/metadatas", metadata.index, project("metadata", "list"), metadata.Values),
     Route("POST", f"{_P}/metadatas", metadata.add, project("metadata", "create"), body=metadata.Values),

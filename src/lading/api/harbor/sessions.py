@@ -16,19 +16,24 @@ from lading.access.principal import ANONYMOUS, Kind, Principal
 from lading.access.robots import stored_name
 from lading.access.sessions import Sessions, csrf_fits, csrf_token
 from lading.access.users import Users
-from lading.api import cookies
+from lading.api import cookies, sites
 from lading.api.request import Headers, Request, Response
 from lading.api.services import Services
 from lading.control.accounts import Accounts
 from lading.errors import Denied, Invalid, Unsupported
 
 COOKIE, CSRF_COOKIE, CSRF_HEADER = "sid", "__csrf", "x-harbor-csrf-token"
+_PROGRAMS = "_gorilla_csrf"
+"""The cookie that programs look for beside the token in a refusal, before they ask again with both."""
 _MOST_FORM = 16 * 1024
 NOT_KEPT = (b"cache-control", b"no-store")
 
 
 async def who(request: Request, services: Services, accounts: Accounts) -> tuple[Principal, Headers]:
-    """Whose session the request's cookie names, nobody where it names none, and what to tell the browser."""
+    """Whose session the request's cookie names, nobody where it names none, and what to tell the browser.
+
+    It is told with a refusal too (:func:`demand_token`), so that whoever was refused can ask again.
+    """
     secret = cookies.read(request, COOKIE)
     if not secret:
         return ANONYMOUS, []
@@ -36,13 +41,18 @@ async def who(request: Request, services: Services, accounts: Accounts) -> tuple
     session = await services.metadata.read(lambda tx: Sessions(tx, times).of_secret(secret))
     if session is None or not await accounts.alive(session.source, session.who.id):
         return ANONYMOUS, []
-    if request.method not in cookies.SAFE:
-        cookies.demand_own_page(request, services.manners.external)
-        if not csrf_fits(secret, request.text(CSRF_HEADER.encode())):
-            raise Denied("the CSRF token is missing or not this session's: send back the last X-Harbor-CSRF-Token")
     if worth_noting(session.used_at, services.metadata.now()):
         await services.metadata.write(lambda tx: Sessions(tx, times).used(session), durable=False)
     return session.who, _token(request, services, secret)
+
+
+def demand_token(request: Request, services: Services) -> None:
+    """Raise ``Denied`` where a request of a session changes something and does not show that our own page sends it."""
+    if request.method in sites.SAFE:
+        return
+    sites.demand_own_page(request, services.manners.external)
+    if not csrf_fits(cookies.read(request, COOKIE), request.text(CSRF_HEADER.encode())):
+        raise Denied("the CSRF token is missing or not this session's: send back the last X-Harbor-CSRF-Token")
 
 
 async def begin(request: Request, services: Services, accounts: Accounts, who: Principal) -> Headers:
@@ -56,18 +66,18 @@ async def begin(request: Request, services: Services, accounts: Accounts, who: P
 
 
 def _token(request: Request, services: Services, secret: str) -> Headers:
-    token = csrf_token(secret)
-    kept = cookies.write(
-        CSRF_COOKIE, token, secure=cookies.secure(request, services.manners.external), strict=True, script=True
-    )
-    return [(CSRF_HEADER.encode(), token.encode()), kept]
+    token, secure = csrf_token(secret), cookies.secure(request, services.manners.external)
+    kept = [cookies.write(CSRF_COOKIE, token, secure=secure, strict=True, script=True)]
+    if not cookies.read(request, _PROGRAMS):
+        kept.append(cookies.write(_PROGRAMS, token, secure=secure, strict=True))
+    return [(CSRF_HEADER.encode(), token.encode()), *kept]
 
 
 async def login(request: Request, services: Services, accounts: Accounts) -> Response:
     """Begin a session."""
     if request.method != "POST":
         raise Unsupported(f"{request.method} is not allowed here; POST is")
-    cookies.demand_own_page(request, services.manners.external)
+    sites.demand_own_page(request, services.manners.external)
     form = await read_form(request)
     name, password = form.get("principal", ""), form.get("password", "")
     if stored_name(name) is not None or password.startswith(tuple(Prefix)):
@@ -84,12 +94,12 @@ async def log_out(request: Request, services: Services, accounts: Accounts) -> R
     """End it."""
     if request.method not in ("GET", "POST"):
         raise Unsupported(f"{request.method} is not allowed here; GET is")
-    cookies.demand_own_page(request, services.manners.external)
+    sites.demand_own_page(request, services.manners.external)
     secret, times = cookies.read(request, COOKIE), accounts.settings.sessions
     if secret:
         await services.metadata.write(lambda tx: Sessions(tx, times).end(secret))
     secure = cookies.secure(request, services.manners.external)
-    gone = [cookies.write(name, "", secure=secure, age=0) for name in (COOKIE, CSRF_COOKIE)]
+    gone = [cookies.write(name, "", secure=secure, age=0) for name in (COOKIE, CSRF_COOKIE, _PROGRAMS)]
     return Response(200, [NOT_KEPT, *gone])
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
+import msgspec
+
 import lading
 from lading.api.harbor.call import Call, Model, moment
 from lading.api.request import Response
@@ -35,6 +40,28 @@ class Version(Model):
     """The version of the API."""
 
     version: str
+
+
+class Volume(msgspec.Struct):
+    """A disk, in bytes."""
+
+    total: int
+    free: int
+
+
+class Volumes(msgspec.Struct):
+    """The disks that blobs are on; none is told of where they are in a bucket."""
+
+    storage: list[Volume]
+
+
+async def volumes(call: Call) -> Response:
+    """How much room there is."""
+    folder = call.services.manners.volume
+    if folder is None:
+        return call.json(Volumes([]))
+    told = await asyncio.get_running_loop().run_in_executor(None, os.statvfs, folder)
+    return call.json(Volumes([Volume(told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize)]))
 
 
 async def version(call: Call) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -120,12 +120,12 @@ class Endpoints:
 
     async def all(self) -> Sequence[Endpoint]:
         """Every endpoint."""
-        return [Endpoint(*row) for row in await self._tx.rows(_ALL)]
+        return [_made(row) for row in await self._tx.rows(_ALL)]
 
     async def listed(self, page: Page) -> tuple[int, Sequence[Endpoint]]:
         """How many endpoints fit, and a page of them."""
         total, rows = await _LISTED.page(self._tx, page)
-        return total, [Endpoint(*row) for row in rows]
+        return total, [_made(row) for row in rows]
 
     async def add(self, given: Endpoint) -> Endpoint:
         """Add an endpoint; raises ``Conflict`` where there is one of that name."""
@@ -212,4 +212,9 @@ def _values(given: Endpoint) -> dict[str, object]:
 
 
 def _record(row: Row | None) -> Endpoint | None:
-    return None if row is None else Endpoint(*row)
+    return None if row is None else _made(row)
+
+
+def _made(row: Row) -> Endpoint:
+    made = Endpoint(*row)
+    return replace(made, insecure=bool(made.insecure))  # SQLite has numbers for it

@@ -95,8 +95,9 @@ def test_sorts() -> None:
 
 def test_pages() -> None:
     assert page_of(request("")) == Page(1, 10)
+    assert page_of(request("page=0&page_size=0")) == Page(1, 1000), "harbor-cli asks for all"
     assert page_of(request("page=3&page_size=100&sort=-name")) == Page(3, 100, (), (("name", True),))
-    for query in ("page=0", "page_size=101", "page=-1", "page=x", "page=9999999999999999999"):
+    for query in ("page_size=101", "page=-1", "page=x", "page=9999999999999999999"):
         with pytest.raises(Invalid, match="whole number"):
             page_of(request(query))
 
