@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.client import User
 from tests.support.http import Client
+from tests.support.issuer import Issuer
 from tests.support.scripted import Answer, Asked, Scripted
 
 
@@ -238,3 +240,42 @@ def test_a_harbor_that_breaks_off_is_gone_on_with(target: WithAccounts, tmp_path
         done = report(target, far.url, "--secrets", tmp_path / "secrets")
     assert done["made"]["projects"] == 2
     assert done["kept"]["projects"] == 2
+
+
+def test_users_of_an_identity_provider_find_themselves_at_their_first_login(tmp_path: Path) -> None:
+    """By what the provider calls them, whatever it calls them to people now; their roles are there already."""
+    with Issuer() as issuer, WithAccounts(tmp_path / "here", issuer.configuration(autoonboard=True)) as server:
+        users = [
+            {"user_id": 1, "username": "admin", "email": "", "sysadmin_flag": True},
+            {"user_id": 3, "username": "ada-of-old", "email": "ada@example.org"},
+            {"user_id": 4, "username": "of-harbor", "email": ""},
+        ]
+        answers = {
+            **ANSWERS,
+            "/configurations": {"auth_mode": {"value": "oidc_auth"}},
+            "/users": users,
+            "/users/3": {**users[1], "oidc_user_meta": {"id": 1, "user_id": 3, "subiss": f"s-1{issuer.url}"}},
+            "/users/4": users[2],
+            "/projects/7/members": [{"id": 1, "entity_name": "ada-of-old", "entity_type": "u", "role_id": 2}],
+        }
+
+        def harbor_of_oidc(request: Asked) -> Answer:
+            found = answers.get(request.path.removeprefix("/api/v2.0"), [])
+            if isinstance(found, list) and request.query.get("page", ["1"]) != ["1"]:
+                found = []
+            return Answer(200, json.dumps(found).encode(), {"content-type": "application/json"})
+
+        with Scripted(harbor_of_oidc) as far:
+            for made in (2, 0):
+                done = report(server, far.url, "--secrets", tmp_path / "secrets")
+                assert done["made"].get("users", 0) == made
+        issuer.person = {"sub": "s-1", "preferred_username": "ada-by-now", "email": "ada@example.org"}
+        with Client(server) as browser:
+            begun = browser.get("/c/oidc/login", params={"redirect_url": "/"})
+            back = httpx2.get(begun.headers["location"], trust_env=False).headers["location"]
+            assert browser.get(back).status_code == 302
+            told = browser.get("/api/v2.0/users/current").json()
+            assert told["username"] == "ada-of-old"
+            assert browser.get("/api/v2.0/projects/proj").status_code == 200
+        secret = told["oidc_user_meta"]["secret"]
+        assert server.ask("ada-of-old", secret).status_code == 200

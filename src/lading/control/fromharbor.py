@@ -13,10 +13,13 @@ from typing import Any, Protocol
 
 from lading.access import credentials
 from lading.access.groups import Group, Groups
+from lading.access.identities import SOURCE as OIDC
+from lading.access.identities import Identities, Person
 from lading.access.members import KindOfMember, Members
 from lading.access.permissions import DEVELOPER, GUEST, LIMITED_GUEST, MAINTAINER, PROJECT_ADMIN, unknown
 from lading.access.robots import FOR_EVER, SYSTEM, RobotGrant, Robots
-from lading.access.users import LOCAL, Users
+from lading.access.sealing import Seal
+from lading.access.users import LOCAL, User, Users
 from lading.access.users import check_name as check_user
 from lading.control.audit import Audit
 from lading.control.labels import Labels
@@ -81,7 +84,10 @@ Keep = Callable[[str, str], None]
 
 
 class FromHarbor:
-    """One run. ``dry`` changes nothing and says what it would do; ``keep`` is given each robot's new secret."""
+    """One run. ``dry`` changes nothing and says what it would do; ``keep`` is given each robot's new secret.
+
+    ``seal`` closes what is kept of users of an OpenID Connect provider.
+    """
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class FromHarbor:
         source: Source,
         by: By,
         keep: Keep,
+        seal: Seal,
         *,
         dry: bool = False,
         watch: Callable[[str], None] = lambda line: None,
@@ -97,6 +104,8 @@ class FromHarbor:
         self._source = source
         self._by = by
         self._keep = keep
+        self._seal = seal
+        self._mode = "db_auth"
         self._dry = dry
         self._watch = watch
         self.report = Report()
@@ -138,8 +147,10 @@ class FromHarbor:
         values = {name: item.get("value") for name, item in found.items() if isinstance(item, dict)}
         prefix = values.get("robot_name_prefix")
         self._prefix = prefix if isinstance(prefix, str) and prefix else self._prefix
-        mode = str(values.get("auth_mode", "db_auth"))
-        if mode != "db_auth":
+        mode = self._mode = str(values.get("auth_mode", "db_auth"))
+        if mode == "oidc_auth":
+            self.report.tell("users: those of the provider log in by it here, once accounts.oidc names the same issuer")
+        elif mode != "db_auth":
             self.report.tell("users: who is made here is local and disabled, and cannot log in by another source")
             self.report.leave(
                 "login by", _SETTINGS.get(mode, mode), "set it up in the configuration file, under accounts"
@@ -148,10 +159,14 @@ class FromHarbor:
     async def _all_users(self) -> None:
         async for entry in self._source.all("/users"):
             name, email = _text(entry, "username"), _text(entry, "email")
+            subject = await self._subject(entry)
 
-            async def bring(tx: Transaction, name: str = name, email: str = email, entry: Any = entry) -> int | None:
+            async def bring(
+                tx: Transaction, name: str = name, email: str = email, entry: Any = entry, subject: str = subject
+            ) -> int | None:
                 users = Users(tx)
-                there = await users.named(name) or await users.of_email(email)
+                known = await users.of_subject(OIDC, subject) if subject else None
+                there = known or await users.named(name) or await users.of_email(email)
                 if there is not None:
                     self.report.count("users", made=False)
                     if there.name != name:
@@ -162,8 +177,11 @@ class FromHarbor:
                     self.report.count("users", made=True)
                     return 0
                 about, comment = _text(entry, "realname"), _text(entry, "comment")
-                user = await users.add(name, email=email, full_name=about, comment=comment)
-                await users.set_disabled(user, disabled=True)
+                if subject:
+                    user = await self._of_provider(tx, Person(subject, name, email, about))
+                else:
+                    user = await users.add(name, email=email, full_name=about, comment=comment)
+                    await users.set_disabled(user, disabled=True)
                 await self._note(tx, "user", name)
                 self.report.count("users", made=True)
                 return user.id
@@ -175,6 +193,21 @@ class FromHarbor:
                     self.report.tell(
                         f"user {name}: is an administrator in Harbor; `lading admin user promote` makes one"
                     )
+
+    async def _subject(self, entry: Mapping[str, Any]) -> str:
+        """What the provider calls a user, and its issuer behind that, as Harbor keeps it; empty for those of no provider."""
+        if self._mode != "oidc_auth":
+            return ""
+        found = await self._source.get(f"/users/{_number(entry, 'user_id')}")
+        meta = found.get("oidc_user_meta") if isinstance(found, dict) else None
+        return _text(meta, "subiss")[:512] if isinstance(meta, dict) else ""
+
+    async def _of_provider(self, tx: Transaction, person: Person) -> User:
+        """A user whom the first login at the provider finds, and who has nothing to log in with before."""
+        identities = Identities(tx, self._seal)
+        user = await identities.welcome(person, person.name)
+        await identities.end(user.id)
+        return user
 
     async def _all_groups(self) -> None:
         async for entry in self._source.all("/usergroups"):

@@ -66,7 +66,13 @@ def import_harbor(
         async with Harbor(parts.netloc, username, password, policy) as harbor:
             keep = _print if secrets is None else lambda login, secret: _append(secrets, login, secret)
             run = FromHarbor(
-                metadata, harbor, index.by(), keep, dry=dry_run, watch=lambda line: click.echo(line, err=True)
+                metadata,
+                harbor,
+                index.by(),
+                keep,
+                index.seal(config),
+                dry=dry_run,
+                watch=lambda line: click.echo(line, err=True),
             )
             return await run.run()
 

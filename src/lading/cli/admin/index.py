@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from lading.access.members import KindOfMember
+    from lading.access.sealing import Seal
     from lading.access.users import User
     from lading.control.accounts import Settings
     from lading.control.projects import Project
@@ -33,6 +34,16 @@ def settings(config: Path | None) -> Settings:
     from lading.config.load import load
 
     return account_settings(load(config, os.environ))
+
+
+def seal(config: Path | None) -> Seal:
+    """What opens and closes the secrets that are kept in the index."""
+    from lading.access.sealing import Seal, read_key
+    from lading.app import seal_path
+    from lading.config.load import load
+
+    configuration = load(config, os.environ)
+    return Seal(read_key(seal_path(configuration, configuration.root or Path())))
 
 
 def run(config: Path | None, work: Callable[[Transaction], Awaitable[T]]) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from lading.cli.admin import index
 from lading.cli.admin.index import config_option
 
 if TYPE_CHECKING:
-    from lading.access.sealing import Seal
     from lading.access.signing import SigningKey
     from lading.stores.metadata.transaction import Transaction
 
@@ -22,22 +20,13 @@ def key() -> None:
     """The keys that sign tokens."""
 
 
-def _seal(config: Path | None) -> Seal:
-    from lading.access.sealing import Seal, read_key
-    from lading.app import seal_path
-    from lading.config.load import load
-
-    configuration = load(config, os.environ)
-    return Seal(read_key(seal_path(configuration, configuration.root or Path())))
-
-
 @key.command("list")
 @config_option
 def list_keys(config: Path | None) -> None:
     """The keys, and when each signs."""
     from lading.access.signing import SigningKeys
 
-    seal = _seal(config)
+    seal = index.seal(config)
 
     async def work(tx: Transaction) -> list[SigningKey]:
         return await SigningKeys(tx, seal).all()
@@ -57,7 +46,7 @@ def rotate(at_once: bool, config: Path | None) -> None:
     """Make another key; it signs in an hour, when every process knows it."""
     from lading.access.signing import SigningKeys
 
-    seal, settings = _seal(config), index.settings(config)
+    seal, settings = index.seal(config), index.settings(config)
 
     async def work(tx: Transaction) -> str | None:
         lifetime = 2 * settings.lifetimes.token
