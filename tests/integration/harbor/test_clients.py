@@ -63,7 +63,6 @@ def test_a_project_that_terraform_made_is_as_it_was_planned(admin: Client, proje
         admin.get("/quotas", params={"reference_id": project.rpartition("/")[2]}).json()[0]["hard"]["storage"]
         == 5 << 30
     )
-    assert admin.get(f"{project}/scanner").status_code == 404, "the provider takes it for none"
 
 
 def test_members_come_with_the_other_kind_empty(admin: Client, project: str) -> None:

@@ -74,7 +74,6 @@ PUT     /projects/{project_name_or_id}                project:U
 DELETE  /projects/{project_name_or_id}                project:D
 GET     /projects/{project_name_or_id}/_deletable     project:D
 GET     /projects/{project_name_or_id}/summary        project:R
-GET     /projects/{project_name_or_id}/scanner        scanner:R
 GET     /projects/{project_name_or_id}/metadatas      metadata:L
 POST    /projects/{project_name_or_id}/metadatas      metadata:C
 GET     /projects/{project_name_or_id}/metadatas/{meta_name}  metadata:R

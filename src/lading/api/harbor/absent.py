@@ -14,7 +14,7 @@ GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference
 artifact:
 GET /projects/{project_name}/repositories/{repository_name}/artifacts/{reference}/additions/vulnerabilities
 project:
-PUT /projects/{project_name_or_id}/scanner
+GET,PUT /projects/{project_name_or_id}/scanner
 GET /projects/{project_name_or_id}/scanner/candidates
 preheat:
 GET /p2p/preheat/providers

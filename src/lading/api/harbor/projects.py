@@ -191,11 +191,6 @@ async def delete(call: Call) -> Response:
     return call.done()
 
 
-async def scanner(call: Call) -> Response:
-    """Which scanner looks at the images of a project; Harbor answers the same where none was set up."""
-    raise Missing(f"there is no scanner of {call.here.name}: nothing is scanned here")
-
-
 async def deletable(call: Call) -> Response:
     """Whether it can be deleted."""
     try:

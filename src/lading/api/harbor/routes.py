@@ -186,7 +186,6 @@ ROUTES = (
     ),
     Route("DELETE", _P, projects.delete, project("project", "delete")),
     Route("GET", f"{_P}/_deletable", projects.deletable, project("project", "delete"), projects.Deletable),
-    Route("GET", f"{_P}/scanner", projects.scanner, project("scanner", "read"), partly="there is none: 404"),
     Route("GET", f"{_P}/summary", projects.summary, project("project", "read"), projects.Summary),
     Route("GET", f"{_P}/metadatas", metadata.index, project("metadata", "list"), metadata.Values),
     Route("POST", f"{_P}/metadatas", metadata.add, project("metadata", "create"), body=metadata.Values),
