@@ -94,6 +94,7 @@ GET     /projects/{project_name}/repositories         repository:L
 GET     {repository}                                  repository:R
 PUT     {repository}                                  repository:U
 DELETE  {repository}                                  repository:D
+GET     /projects/{project_name_or_id}/artifacts      artifact:L
 GET     {repository}/artifacts                        artifact:L
 POST    {repository}/artifacts                        artifact:C
 GET     {artifact}                                    artifact:R
