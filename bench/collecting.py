@@ -1,8 +1,9 @@
 """The figure of collection: a hundred thousand blobs nobody refers to go away while pushes go on.
 
-The blobs are condemned already, so what is measured is their deletion. Lading collects while it serves: told are the pushes it takes meanwhile, as a share of those it takes otherwise, and how
-long it takes. registry:2 collects while it is stopped (``garbage-collect``), so its share is none and its time is
-time in which nothing is served.
+Lading collects while it serves: told are the pushes it takes meanwhile, as a share of those it takes otherwise (asked
+before and after), and how long it works. The wait between condemning and sweeping, a quarter of the grace, is passed
+over. registry:2 collects while it is stopped (``garbage-collect``), so its share is none and its time is time in which
+nothing is served.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.push import empty_server, payloads, push_all, push_as_containerd
 from bench.servers import BenchmarkError, Lading, Server, program
-from lading.stores.metadata.sqlite import prepare
 
 _LONG_AGO = 1_000
+_ALONE = 400
 _BATCH = 50
 _PUSHED = 100_000
-_OFF = "collect:\n  enabled: false\n"
-_ON = "collect:\n  interval: 1s\n  grace: 1h\n"
+_COLLECTING = "collect:\n  interval: 1s\n  grace: 1h\n"
 _LONGEST = 1800.0
 
 
@@ -33,19 +34,17 @@ def collect(turn: Round) -> Sample:
     root = turn.directory / "root"
     if not isinstance(turn.server, Lading):
         return {"seconds": _stopped(turn, root, number), "share": 0.0}
-    with empty_server(turn, more=_OFF) as server:
-        alone = _rate(server, _BATCH * 4)
-    prepare(root / "lading/index.sqlite")
-    _fill(root, number, index=root / "lading/index.sqlite")
-    with empty_server(turn, more=_ON) as server:
-        begin, pushed = time.monotonic(), 0
-        while _left(root) and time.monotonic() - begin < _LONGEST:
-            _rate(server, _BATCH)
-            pushed += _BATCH
-        seconds = time.monotonic() - begin
-        if _left(root):
-            raise BenchmarkError(f"{_left(root)} of {number} blobs are still there after {seconds:.0f} s")
-    return {"seconds": seconds, "share": pushed / seconds / alone}
+    index = root / "lading/index.sqlite"
+    with empty_server(turn, more=_COLLECTING) as server:
+        before = _alone(server)
+        _fill(root, number, index=index)
+        condemning, pushed = _until(server, index, "condemned_at IS NULL")
+        with sqlite3.connect(index, timeout=60) as connection:
+            connection.execute("UPDATE blobs SET condemned_at = touched_at WHERE touched_at = ?", (_LONG_AGO,))
+        sweeping, more = _until(server, index, "true")
+        after = _alone(server)
+    seconds = condemning + sweeping
+    return {"seconds": seconds, "share": (pushed + more) / seconds / ((before + after) / 2)}
 
 
 def figures(options: Options) -> tuple[Figure, ...]:
@@ -64,13 +63,18 @@ def figures(options: Options) -> tuple[Figure, ...]:
     )
 
 
-def _rate(server: Server, count: int) -> float:
-    """Push blobs that are not there yet by a few clients; how many a second."""
-    payloads.cache_clear()
-    blobs = payloads(_PUSHED, count)
+def _alone(server: Server) -> float:
+    """Pushes a second, asked in the same small parts as beside a collection."""
     begin = time.monotonic()
-    push_all(push_as_containerd, server.port, blobs, 4)
-    return count / (time.monotonic() - begin)
+    for _ in range(_ALONE // _BATCH):
+        _push(server)
+    return _ALONE / (time.monotonic() - begin)
+
+
+def _push(server: Server) -> None:
+    """Push some blobs that are not there yet, from a few clients."""
+    payloads.cache_clear()
+    push_all(push_as_containerd, server.port, payloads(_PUSHED, _BATCH), 4)
 
 
 def _fill(root: Path, number: int, *, index: Path | None = None) -> None:
@@ -82,18 +86,24 @@ def _fill(root: Path, number: int, *, index: Path | None = None) -> None:
         folder = blobs / hexadecimal[:2] / hexadecimal
         folder.mkdir(parents=True)
         (folder / "data").write_bytes(content)
-        rows.append((f"sha256:{hexadecimal}", len(content), _LONG_AGO, _LONG_AGO))
+        rows.append((f"sha256:{hexadecimal}", len(content), _LONG_AGO))
     if index is not None:
-        with sqlite3.connect(index) as connection:
-            connection.executemany(
-                "INSERT INTO blobs (digest, size, present, touched_at, condemned_at) VALUES (?, ?, 1, ?, ?)", rows
-            )
+        with sqlite3.connect(index, timeout=60) as connection:
+            connection.executemany("INSERT INTO blobs (digest, size, present, touched_at) VALUES (?, ?, 1, ?)", rows)
 
 
-def _left(root: Path) -> int:
-    with sqlite3.connect(f"file:{root / 'lading/index.sqlite'}?mode=ro", uri=True) as connection:
-        found: int = connection.execute("SELECT count(*) FROM blobs WHERE touched_at = ?", (_LONG_AGO,)).fetchone()[0]
-    return found
+def _until(server: Server, index: Path, which: str) -> tuple[float, int]:
+    """Push until none of those blobs is left of which that is true; the seconds it took, and how many were pushed."""
+    begin, pushed = time.monotonic(), 0
+    count = f"SELECT count(*) FROM blobs WHERE touched_at = {_LONG_AGO} AND {which}"
+    with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True, timeout=60)) as connection:
+        while left := connection.execute(count).fetchone()[0]:
+            seconds = time.monotonic() - begin
+            if seconds > _LONGEST:
+                raise BenchmarkError(f"{left} blobs are still there after {seconds:.0f} s")
+            _push(server)
+            pushed += _BATCH
+    return time.monotonic() - begin, pushed
 
 
 def _stopped(turn: Round, root: Path, number: int) -> float:

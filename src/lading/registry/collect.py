@@ -19,9 +19,12 @@ that somebody has locked is in use, so it does not wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +50,8 @@ log = logging.getLogger(__name__)
 _HOUR = 3_600_000
 _PAGE = 500
 _SWEEP_AT_ONCE = 50
+_IDLE = 4
+_LONGEST_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -304,7 +309,8 @@ class Collect:
         async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
             for repository, name in page:
                 while True:
-                    gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
+                    async with _in_turn():
+                        gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
                     report.manifests += len(gone)
                     report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in gone]
                     watch(report)
@@ -316,7 +322,8 @@ class Collect:
     async def _condemn(self, grace: int, report: Report, watch: Watch = _unwatched) -> None:
         cutoff = self._metadata.now() - grace
         async for page in self._pages(_UNREFERENCED, _PAGE, cutoff):
-            report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
+            async with _in_turn():
+                report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
             watch(report)
 
     async def _sweep(self, wait: int, report: Report, watch: Watch = _unwatched) -> None:
@@ -325,8 +332,9 @@ class Collect:
             log.info("collection: nothing is swept while a backup is made")
             return
         async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
-            doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
-            await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
+            async with _in_turn():
+                doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
+                await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
             watch(report)
 
     async def _forget_repositories(self, grace: int, report: Report) -> None:
@@ -373,6 +381,14 @@ class Collect:
             report.blobs += 1
             report.bytes += size if freed is None else freed
             report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
+
+
+@asynccontextmanager
+async def _in_turn() -> AsyncGenerator[None]:
+    """A step, and a pause that leaves the writers four fifths of the time; they wait for each other, and for this."""
+    began = time.monotonic()
+    yield
+    await asyncio.sleep(min(_IDLE * (time.monotonic() - began), _LONGEST_PAUSE))
 
 
 async def _is_absent(tx: Transaction, blob: int) -> bool:

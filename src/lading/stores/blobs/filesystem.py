@@ -175,7 +175,12 @@ class FilesystemStore:
             freed = os.stat(folder / "data").st_size
         except (FileNotFoundError, NotADirectoryError):
             freed = 0
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(folder / "data")
+            os.rmdir(folder)
+        except OSError:  # something else is in it, or it is no folder
+            shutil.rmtree(folder, ignore_errors=True)
         if (folder / "data").exists():
             raise OSError(errno.EIO, "could not delete the blob", str(folder))
         return freed
