@@ -110,7 +110,7 @@ async def test_nothing_that_was_acknowledged_is_collected(postgres: Postgres, tm
 
     def going_on() -> bool:
         seconds = time.monotonic() - begin
-        return seconds < 6 or (seconds < 60 and (acknowledged <= 20 or collected <= 5))
+        return seconds < 6 or (seconds < 120 and (acknowledged <= 20 or collected <= 5))
 
     async def push_again_and_again(number: int) -> None:
         nonlocal acknowledged, refused
