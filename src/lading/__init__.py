@@ -4,6 +4,7 @@ Imports go down this ladder and never up; siblings on a rung (``|``) do not impo
 
     cli
     app
+    settings
     api
     control
     registry | access

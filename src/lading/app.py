@@ -10,47 +10,31 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import bindparam, select, text
 
-from lading.access.clientcertificates import Naming, Part
-from lading.access.directory.settings import DirectorySettings, GroupSettings
-from lading.access.failures import Lockout
+from lading import settings
 from lading.access.guard import Guard, Open, guard
 from lading.access.htpasswd import Htpasswd
-from lading.access.oidc import OidcSettings
-from lading.access.passwords import Policy
-from lading.access.principal import Kind as Who
 from lading.access.sealing import Seal, read_key
-from lading.access.service import Lifetimes
-from lading.access.sessions import SessionTimes
-from lading.access.trusts import Configured
 from lading.api.application import Application
 from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
 from lading.api.observer import AccessLog, RequestObserver
-from lading.api.request import NO_PROXIES, Headers, Proxies
-from lading.api.services import Manners, Services
-from lading.config.accounts import Accounts as AccountsSection
-from lading.config.accounts import CertificateRule
-from lading.config.accounts import Oidc as OidcSection
-from lading.config.ldap import Ldap as LdapSection
+from lading.api.services import Services
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
-from lading.control.accounts import Accounts, Settings, are_on, tend
+from lading.control.accounts import Accounts, are_on, tend
 from lading.control.audit import Syslog
 from lading.control.directory import Sync
 from lading.control.health import Health
-from lading.control.notifications import Address, Notifications
+from lading.control.notifications import Notifications
 from lading.control.replication.run import Replicate
 from lading.control.replication.triggers import Triggers
-from lading.errors import ConfigurationError
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.leases import Leases
@@ -66,7 +50,7 @@ from lading.registry.admission import (
     Rule,
     UploadBegins,
 )
-from lading.registry.collect import Collect, Terms
+from lading.registry.collect import Collect
 from lading.registry.delete import Delete
 from lading.registry.local import Local
 from lading.registry.mirror import Mirror, expire
@@ -109,7 +93,7 @@ class Registry:
             self.outbox,
             self.queue,
             endpoints,
-            _address(configuration),
+            settings.address(configuration),
             references=configuration.notifications.events.includereferences,
             counting=self.metrics,
         )
@@ -148,7 +132,7 @@ class Registry:
             uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode(), admission),
             delete=Delete(self.metadata, self.outbox, admission),
             metadata=self.metadata,
-            manners=manners(
+            manners=settings.manners(
                 configuration, sees_all=isinstance(self.guard, Open | Htpasswd), accounts=self.accounts is not None
             ),
             accounts=self.accounts,
@@ -159,7 +143,7 @@ class Registry:
         if self.accounts is not None:
             verbs = services.pull, services.push, services.uploads, services.delete
             self.replicate.open(partial(Local, *verbs), self.accounts.seal)
-        return Application(services, _headers(configuration), self._observer(), self.health.failing)
+        return Application(services, settings.headers(configuration), self._observer(), self.health.failing)
 
     def _pull(self) -> Pull:
         proxy = self.configuration.proxy
@@ -180,8 +164,8 @@ class Registry:
 
     async def _open_accounts(self) -> Accounts:
         configuration = self.configuration
-        seal = Seal(read_key(seal_path(configuration, self.root)))
-        accounts = Accounts(self.metadata, self.outbox, seal, account_settings(configuration))
+        seal = Seal(read_key(settings.seal_path(configuration, self.root)))
+        accounts = Accounts(self.metadata, self.outbox, seal, settings.account_settings(configuration))
         await accounts.open()
         return accounts
 
@@ -235,7 +219,9 @@ def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:
 
 
 JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
-    "collect": lambda registry: _upkeep(registry, partial(registry.collect.work, terms(registry.configuration))),
+    "collect": lambda registry: _upkeep(
+        registry, partial(registry.collect.work, settings.terms(registry.configuration))
+    ),
     "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
     "prune-jobs": lambda registry: Kind(History(registry.metadata, **registry.remembered).prune),
     "notify": lambda registry: registry.notifications.kind,
@@ -280,8 +266,8 @@ def _purge(registry: Registry) -> Purge:
 async def _tend(registry: Registry, task: Task) -> object:
     if not await are_on(registry.metadata, registry.configuration.accounts):
         return None
-    seal = Seal(read_key(seal_path(registry.configuration, registry.root)))
-    return await tend(registry.metadata, seal, account_settings(registry.configuration), task)
+    seal = Seal(read_key(settings.seal_path(registry.configuration, registry.root)))
+    return await tend(registry.metadata, seal, settings.account_settings(registry.configuration), task)
 
 
 def _syslog(registry: Registry) -> Kind | None:
@@ -293,7 +279,7 @@ def _sync(registry: Registry) -> Kind | None:
     section = registry.configuration.accounts
     if section is None or not section.enabled or section.ldap is None:
         return None
-    return Kind(Sync(registry.metadata, directory_settings(section.ldap)).work)
+    return Kind(Sync(registry.metadata, settings.directory_settings(section.ldap)).work)
 
 
 def _purging(configuration: Configuration) -> UploadPurging:
@@ -302,190 +288,6 @@ def _purging(configuration: Configuration) -> UploadPurging:
 
 def _read_only(configuration: Configuration) -> bool:
     return configuration.storage.maintenance.readonly.enabled
-
-
-def terms(configuration: Configuration) -> Terms:
-    """When the collector takes what, as configured."""
-    collect = configuration.collect
-    untagged = None if collect.keep_untagged else int(collect.untagged.total_seconds() * 1000)
-    if configuration.proxy.remoteurl:
-        untagged = _ms(configuration.proxy.ttl) or None
-    return Terms.of(int(collect.grace.total_seconds() * 1000), untagged)
-
-
-def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = False) -> Manners:
-    """How the faces answer, as configured."""
-    section = configuration.accounts or AccountsSection()
-    return Manners(
-        prefix=configuration.http.prefix.rstrip("/"),
-        external=configuration.http.host.rstrip("/"),
-        relative=configuration.http.relativeurls,
-        delete=configuration.storage.delete.enabled,
-        read_only=configuration.storage.maintenance.readonly.enabled,
-        mirrors=configuration.proxy.remoteurl,
-        most_catalog=configuration.catalog.maxentries,
-        most_tags=configuration.tags.maxtags,
-        manifest_bytes=configuration.limits.manifestsize,
-        mount_anywhere=sees_all,
-        search=configuration.search.enabled,
-        store=configuration.storage.driver,
-        volume=configuration.root,
-        proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
-    )
-
-
-def seal_path(configuration: Configuration, root: Path | None) -> Path:
-    """Where the key lies that seals stored secrets."""
-    section = configuration.accounts
-    if section is not None and section.keyfile:
-        return Path(section.keyfile)
-    if root is None:
-        raise ConfigurationError("accounts are on in this index, so accounts.keyfile is required with an object store")
-    return root / "lading" / "seal.key"
-
-
-def account_settings(configuration: Configuration) -> Settings:
-    """What the configuration says of accounts; its defaults, where they are on because they were."""
-    section = configuration.accounts or AccountsSection()
-    htpasswd = configuration.auth.htpasswd
-    return Settings(
-        admin=section.admin,
-        password=section.adminpassword.get_secret_value(),
-        realm=section.realm,
-        prefix=configuration.http.prefix.rstrip("/"),
-        service=section.service,
-        issuer=section.issuer,
-        services=section.services,
-        lifetimes=Lifetimes(_ms(section.tokenlifetime), _ms(section.refreshlifetime)),
-        key_lifetime=_ms(section.keylifetime),
-        anonymous=section.anonymous,
-        public=section.public,
-        create_on_push=section.createonpush,
-        self_registration=section.selfregistration,
-        everyone_creates=section.everyonecreates,
-        policy=Policy(section.password.minlength, section.password.mixed),
-        lockout=Lockout(
-            section.lockout.attempts,
-            section.lockout.addressattempts,
-            _ms(section.lockout.window),
-            _ms(section.lockout.duration),
-        ),
-        pulls=section.audit.pulls,
-        audit_keep=_ms(section.audit.keep),
-        htpasswd=Path(htpasswd.path) if htpasswd is not None else None,
-        certificates=tuple(map(_naming, section.certificates.rules)),
-        certificate_header=section.certificates.header.lower(),
-        certificate_authorities=tuple(map(Path, section.certificates.authorities)),
-        sessions=SessionTimes(_ms(section.session.idle), _ms(section.session.lifetime)),
-        identity_networks=section.identitynetworks,
-        oidc=_oidc(section.oidc) if section.oidc is not None else None,
-        trusts=tuple(
-            Configured(
-                name=one.name,
-                project=one.project,
-                grants=one.grants,
-                issuer=one.issuer,
-                audience=one.audience,
-                claims=one.claims,
-                max_age=_ms(one.maxage) // 1000,
-            )
-            for one in section.trust
-        ),
-        ldap=directory_settings(section.ldap) if section.ldap is not None else None,
-    )
-
-
-def directory_settings(section: LdapSection) -> DirectorySettings:
-    """What the configuration says of a directory; reads the file with its password."""
-    password = section.bindpassword.get_secret_value()
-    if section.bindpasswordfile:
-        password = _kept_in("accounts.ldap.bindpasswordfile", section.bindpasswordfile).strip("\r\n")
-    groups = section.groups
-    return DirectorySettings(
-        url=section.url,
-        base=section.basedn,
-        starttls=section.starttls,
-        verify=section.verify,
-        ca=section.ca,
-        user=section.binddn,
-        password=password,
-        filter=section.filter,
-        scope=section.scope,
-        uid=section.uid,
-        email=section.email,
-        full_name=section.realname,
-        timeout=max(1, int(section.timeout.total_seconds())),
-        cache=section.cache.total_seconds(),
-        groups=GroupSettings(
-            base=groups.basedn,
-            filter=groups.filter,
-            scope=groups.scope,
-            name=groups.name,
-            admin=groups.admindn,
-            membership=groups.membership,
-            nested=groups.nested,
-            member=groups.member,
-        ),
-    )
-
-
-def _oidc(section: OidcSection) -> OidcSettings:
-    secret = section.clientsecret.get_secret_value()
-    if section.clientsecretfile:
-        secret = _kept_in("accounts.oidc.clientsecretfile", section.clientsecretfile).strip()
-    return OidcSettings(
-        issuer=section.issuer,
-        client_id=section.clientid,
-        client_secret=secret,
-        name=section.name,
-        scopes=section.scopes,
-        groups_claim=section.groupsclaim,
-        admin_group=section.admingroup,
-        group_filter=section.groupfilter,
-        user_claim=section.userclaim,
-        auto_onboard=section.autoonboard,
-        recheck=_ms(section.recheck),
-        unchecked=_ms(section.unchecked),
-        ca=section.ca,
-    )
-
-
-def _kept_in(key: str, file: str) -> str:
-    """The text of the file that a setting names."""
-    try:
-        return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        problem = f"{key}: {file} cannot be read: {why}"
-        raise ConfigurationError(problem, [problem]) from None
-
-
-def _naming(rule: CertificateRule) -> Naming:
-    part = next(part for part in Part if getattr(rule, part.value))
-    kind = Who.USER if rule.user else Who.ROBOT
-    return Naming(part, getattr(rule, part.value), kind, rule.user or rule.robot)
-
-
-def _ms(duration: timedelta) -> int:
-    return int(duration.total_seconds() * 1000)
-
-
-def _address(configuration: Configuration) -> Address:
-    """How events call this registry."""
-    http = configuration.http
-    port = f":{http.address[1]}" if http.net == "tcp" else ""
-    return Address(
-        f"{socket.gethostname()}{port}", http.host.rstrip("/"), http.prefix.rstrip("/"), relative=http.relativeurls
-    )
-
-
-def _headers(configuration: Configuration) -> Headers:
-    return [
-        (name.lower().encode(), value.encode("latin-1"))
-        for name, values in configuration.http.headers.items()
-        for value in values
-        if name.lower() != "x-content-type-options"
-    ]
 
 
 async def _installation_secret(metadata: Metadata) -> str:

@@ -30,8 +30,8 @@ config_option = click.option(
 
 def settings(config: Path | None) -> Settings:
     """What the configuration says of accounts."""
-    from lading.app import account_settings
     from lading.config.load import load
+    from lading.settings import account_settings
 
     return account_settings(load(config, os.environ))
 
@@ -39,8 +39,8 @@ def settings(config: Path | None) -> Settings:
 def seal(config: Path | None) -> Seal:
     """What opens and closes the secrets that are kept in the index."""
     from lading.access.sealing import Seal, read_key
-    from lading.app import seal_path
     from lading.config.load import load
+    from lading.settings import seal_path
 
     configuration = load(config, os.environ)
     return Seal(read_key(seal_path(configuration, configuration.root or Path())))

@@ -45,8 +45,8 @@ def collect(config: Path | None, dry_run: bool, grace: str | None, untagged: str
 
 
 async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
-    from lading.app import terms
     from lading.registry.collect import Collect
+    from lading.settings import terms
     from lading.stores.blobs.driver import open_store
     from lading.stores.metadata.engine import open_index, require_index
 

@@ -234,8 +234,8 @@ async def _set_up_accounts(configuration: Configuration, root: Path | None, inde
     """Whether accounts are on, and what was made for them."""
     from lading.access.htpasswd import Htpasswd
     from lading.access.sealing import Seal, read_key
-    from lading.app import account_settings, seal_path
     from lading.control.accounts import are_on, note, set_up
+    from lading.settings import account_settings, seal_path
     from lading.stores.metadata.engine import open_index
 
     metadata = open_index(index)

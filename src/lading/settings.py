@@ -1,0 +1,213 @@
+"""The configuration in each part's own terms: what the file says, as the settings the parts are made with."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+from lading.access.clientcertificates import Naming, Part
+from lading.access.directory.settings import DirectorySettings, GroupSettings
+from lading.access.failures import Lockout
+from lading.access.oidc import OidcSettings
+from lading.access.passwords import Policy
+from lading.access.principal import Kind as Who
+from lading.access.service import Lifetimes
+from lading.access.sessions import SessionTimes
+from lading.access.trusts import Configured
+from lading.api.request import NO_PROXIES, Headers, Proxies
+from lading.api.services import Manners
+from lading.config.accounts import Accounts as AccountsSection
+from lading.config.accounts import CertificateRule
+from lading.config.accounts import Oidc as OidcSection
+from lading.config.ldap import Ldap as LdapSection
+from lading.config.model import Configuration
+from lading.control.accounts import Settings
+from lading.control.notifications import Address
+from lading.errors import ConfigurationError
+from lading.registry.collect import Terms
+
+
+def terms(configuration: Configuration) -> Terms:
+    """When the collector takes what, as configured."""
+    collect = configuration.collect
+    untagged = None if collect.keep_untagged else int(collect.untagged.total_seconds() * 1000)
+    if configuration.proxy.remoteurl:
+        untagged = milliseconds(configuration.proxy.ttl) or None
+    return Terms.of(int(collect.grace.total_seconds() * 1000), untagged)
+
+
+def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = False) -> Manners:
+    """How the faces answer, as configured."""
+    section = configuration.accounts or AccountsSection()
+    return Manners(
+        prefix=configuration.http.prefix.rstrip("/"),
+        external=configuration.http.host.rstrip("/"),
+        relative=configuration.http.relativeurls,
+        delete=configuration.storage.delete.enabled,
+        read_only=configuration.storage.maintenance.readonly.enabled,
+        mirrors=configuration.proxy.remoteurl,
+        most_catalog=configuration.catalog.maxentries,
+        most_tags=configuration.tags.maxtags,
+        manifest_bytes=configuration.limits.manifestsize,
+        mount_anywhere=sees_all,
+        search=configuration.search.enabled,
+        store=configuration.storage.driver,
+        volume=configuration.root,
+        proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
+    )
+
+
+def seal_path(configuration: Configuration, root: Path | None) -> Path:
+    """Where the key lies that seals stored secrets."""
+    section = configuration.accounts
+    if section is not None and section.keyfile:
+        return Path(section.keyfile)
+    if root is None:
+        raise ConfigurationError("accounts are on in this index, so accounts.keyfile is required with an object store")
+    return root / "lading" / "seal.key"
+
+
+def account_settings(configuration: Configuration) -> Settings:
+    """What the configuration says of accounts; its defaults, where they are on because they were."""
+    section = configuration.accounts or AccountsSection()
+    htpasswd = configuration.auth.htpasswd
+    return Settings(
+        admin=section.admin,
+        password=section.adminpassword.get_secret_value(),
+        realm=section.realm,
+        prefix=configuration.http.prefix.rstrip("/"),
+        service=section.service,
+        issuer=section.issuer,
+        services=section.services,
+        lifetimes=Lifetimes(milliseconds(section.tokenlifetime), milliseconds(section.refreshlifetime)),
+        key_lifetime=milliseconds(section.keylifetime),
+        anonymous=section.anonymous,
+        public=section.public,
+        create_on_push=section.createonpush,
+        self_registration=section.selfregistration,
+        everyone_creates=section.everyonecreates,
+        policy=Policy(section.password.minlength, section.password.mixed),
+        lockout=Lockout(
+            section.lockout.attempts,
+            section.lockout.addressattempts,
+            milliseconds(section.lockout.window),
+            milliseconds(section.lockout.duration),
+        ),
+        pulls=section.audit.pulls,
+        audit_keep=milliseconds(section.audit.keep),
+        htpasswd=Path(htpasswd.path) if htpasswd is not None else None,
+        certificates=tuple(map(_naming, section.certificates.rules)),
+        certificate_header=section.certificates.header.lower(),
+        certificate_authorities=tuple(map(Path, section.certificates.authorities)),
+        sessions=SessionTimes(milliseconds(section.session.idle), milliseconds(section.session.lifetime)),
+        identity_networks=section.identitynetworks,
+        oidc=_oidc(section.oidc) if section.oidc is not None else None,
+        trusts=tuple(
+            Configured(
+                name=one.name,
+                project=one.project,
+                grants=one.grants,
+                issuer=one.issuer,
+                audience=one.audience,
+                claims=one.claims,
+                max_age=milliseconds(one.maxage) // 1000,
+            )
+            for one in section.trust
+        ),
+        ldap=directory_settings(section.ldap) if section.ldap is not None else None,
+    )
+
+
+def directory_settings(section: LdapSection) -> DirectorySettings:
+    """What the configuration says of a directory; reads the file with its password."""
+    password = section.bindpassword.get_secret_value()
+    if section.bindpasswordfile:
+        password = _kept_in("accounts.ldap.bindpasswordfile", section.bindpasswordfile).strip("\r\n")
+    groups = section.groups
+    return DirectorySettings(
+        url=section.url,
+        base=section.basedn,
+        starttls=section.starttls,
+        verify=section.verify,
+        ca=section.ca,
+        user=section.binddn,
+        password=password,
+        filter=section.filter,
+        scope=section.scope,
+        uid=section.uid,
+        email=section.email,
+        full_name=section.realname,
+        timeout=max(1, int(section.timeout.total_seconds())),
+        cache=section.cache.total_seconds(),
+        groups=GroupSettings(
+            base=groups.basedn,
+            filter=groups.filter,
+            scope=groups.scope,
+            name=groups.name,
+            admin=groups.admindn,
+            membership=groups.membership,
+            nested=groups.nested,
+            member=groups.member,
+        ),
+    )
+
+
+def _oidc(section: OidcSection) -> OidcSettings:
+    secret = section.clientsecret.get_secret_value()
+    if section.clientsecretfile:
+        secret = _kept_in("accounts.oidc.clientsecretfile", section.clientsecretfile).strip()
+    return OidcSettings(
+        issuer=section.issuer,
+        client_id=section.clientid,
+        client_secret=secret,
+        name=section.name,
+        scopes=section.scopes,
+        groups_claim=section.groupsclaim,
+        admin_group=section.admingroup,
+        group_filter=section.groupfilter,
+        user_claim=section.userclaim,
+        auto_onboard=section.autoonboard,
+        recheck=milliseconds(section.recheck),
+        unchecked=milliseconds(section.unchecked),
+        ca=section.ca,
+    )
+
+
+def _kept_in(key: str, file: str) -> str:
+    """The text of the file that a setting names."""
+    try:
+        return Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        problem = f"{key}: {file} cannot be read: {why}"
+        raise ConfigurationError(problem, [problem]) from None
+
+
+def _naming(rule: CertificateRule) -> Naming:
+    part = next(part for part in Part if getattr(rule, part.value))
+    kind = Who.USER if rule.user else Who.ROBOT
+    return Naming(part, getattr(rule, part.value), kind, rule.user or rule.robot)
+
+
+def milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
+
+
+def address(configuration: Configuration) -> Address:
+    """How events call this registry."""
+    http = configuration.http
+    port = f":{http.address[1]}" if http.net == "tcp" else ""
+    return Address(
+        f"{socket.gethostname()}{port}", http.host.rstrip("/"), http.prefix.rstrip("/"), relative=http.relativeurls
+    )
+
+
+def headers(configuration: Configuration) -> Headers:
+    return [
+        (name.lower().encode(), value.encode("latin-1"))
+        for name, values in configuration.http.headers.items()
+        for value in values
+        if name.lower() != "x-content-type-options"
+    ]
