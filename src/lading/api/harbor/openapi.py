@@ -26,6 +26,7 @@ _ERRORS = {
     "412": "Something else has to be done first.",
     "413": "The body is too large.",
     "429": "Too many logins failed.",
+    "431": "The request's path and headers are too large together.",
     "503": "Not now; Retry-After says when.",
 }
 _INTEGERS = {"page": 1, "page_size": 10, "project_id": None}
@@ -132,7 +133,7 @@ def _failures(route: Route) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
     if route.method == "HEAD":
         content = {}
-    codes = {"400", "401", "429", "503"}
+    codes = {"400", "401", "429", "431", "503"}
     if route.permission not in (OPEN, ANYBODY):
         codes |= {"403"}
     if "{" in route.path or route.method in ("POST", "HEAD"):
