@@ -68,6 +68,31 @@ async def resumed(store: BlobStore, state: UploadState) -> UploadSession:
 
 class TestBlobs:
     @pytest.mark.real
+    async def test_slow_readers_hold_up_nobody(self, store: BlobStore) -> None:
+        """An answer that has arrived whole, and is still being read, has given its connection to the next request."""
+        sizes = [(1 << 20) - 1, (1 << 20) + 1, (1 << 20) + 300_000, len(DATA)]
+        blobs = {Digest.of(DATA[:size]): DATA[:size] for size in sizes}
+        for digest, data in blobs.items():
+            await store.put(digest, data)
+        await store.put(SMALL, b"small")
+
+        async def slowly(digest: Digest) -> bytes:
+            file = await store.open(digest)
+            assert file is not None
+            found = bytearray()
+            try:
+                async for data in file.chunks(0, file.size):
+                    found += data
+                    for _ in range(3):
+                        assert await content(store, SMALL) == b"small"
+            finally:
+                file.close()
+            return bytes(found)
+
+        async with asyncio.timeout(29):  # who waits for bytes that do not come gives up after 30, and tries again
+            assert await asyncio.gather(*map(slowly, blobs)) == list(blobs.values())
+
+    @pytest.mark.real
     async def test_put_and_open(self, store: BlobStore) -> None:
         await store.put(SMALL, b"small")
         file = await store.open(SMALL)

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5
 _READ_AHEAD = 1 << 18
+_NEAR_THE_END = 1 << 20
+"""More than aiohttp reads before the reader has asked: twice what is to be read ahead, and one read."""
 _READ_SECONDS = 30
 _ATTEMPTS = 4
 _PAUSE = 0.2
@@ -110,8 +113,14 @@ class S3Client:
         found = await self._told("get_object", Key=key, Range=f"bytes={start}-{stop - 1}")
         answer = found["Body"].raw_stream
         answer.content.set_read_chunk_size(_READ_AHEAD)
+        left, awaited = stop - start, 1
         try:
+            if left > _NEAR_THE_END:
+                awaited = _wake_at(answer, _READ_AHEAD)
             async for data in answer.content.iter_any():
+                left -= len(data)
+                if awaited > 1 and left <= _NEAR_THE_END:
+                    awaited = _wake_at(answer, 1)
                 yield data
         except _transport_errors() as error:
             raise Unavailable(
@@ -432,6 +441,21 @@ def _transport_errors() -> tuple[type[BaseException], ...]:
     exceptions = _library("botocore.exceptions")
     streaming = (exceptions.HTTPClientError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError)
     return (_library("aiohttp").ClientError, *streaming, TimeoutError, OSError)
+
+
+def _wake_at(answer: Any, size: int) -> int:
+    """Read an answer when so many bytes are there, and not at each packet: a turn of the loop costs more than a copy.
+
+    It has to be 1 again before the answer ends, since aiohttp then gives its connection to whoever asks next, maybe
+    before this reader has taken the last bytes. Returns what is in force.
+    """
+    if answer.connection is None or answer.connection.transport is None or not hasattr(socket, "SO_RCVLOWAT"):
+        return 1
+    try:
+        answer.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    except (AttributeError, OSError):  # not a socket of this system, or closed by now: the next read tells
+        return 1
+    return size
 
 
 def _url(endpoint: str, *, secure: bool) -> str:
