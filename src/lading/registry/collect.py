@@ -50,8 +50,9 @@ log = logging.getLogger(__name__)
 _HOUR = 3_600_000
 _PAGE = 500
 _SWEEP_AT_ONCE = 50
-_IDLE = 4
-_LONGEST_PAUSE = 0.05
+_ALONE = 1
+_BESIDE_WRITERS = 9
+_LONGEST_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,10 @@ _EMPTY = Statement(
     .with_for_update(skip_locked=True)
 )
 _DELETE_EMPTY = Statement(delete(repositories).where(repositories.c.id == bindparam("repository"), _empty))
+_NEWEST = Statement(
+    select(select(func.max(blobs.c.id)).scalar_subquery(), select(func.max(manifests.c.id)).scalar_subquery())
+)
+"""What a push changes."""
 _STORED = Statement(
     select(func.count(), cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
     .select_from(blobs)
@@ -252,6 +257,7 @@ class Collect:
         self._metadata = metadata
         self._store = store
         self._counting = counting
+        self._turns = _Turns(metadata)
 
     async def work(self, terms: Terms, task: Task) -> Mapping[str, int]:
         """The job: collect once. What a run before it left behind it goes on with."""
@@ -309,7 +315,7 @@ class Collect:
         async for page in self._pages(_REPOSITORIES, _PAGE, cutoff):
             for repository, name in page:
                 while True:
-                    async with _in_turn():
+                    async with self._turns.step():
                         gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
                     report.manifests += len(gone)
                     report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in gone]
@@ -322,7 +328,7 @@ class Collect:
     async def _condemn(self, grace: int, report: Report, watch: Watch = _unwatched) -> None:
         cutoff = self._metadata.now() - grace
         async for page in self._pages(_UNREFERENCED, _PAGE, cutoff):
-            async with _in_turn():
+            async with self._turns.step():
                 report.condemned += await self._metadata.write(lambda tx, p=page: _mark(tx, p, cutoff))  # type: ignore[misc]
             watch(report)
 
@@ -332,7 +338,7 @@ class Collect:
             log.info("collection: nothing is swept while a backup is made")
             return
         async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
-            async with _in_turn():
+            async with self._turns.step():
                 doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
                 await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
             watch(report)
@@ -383,12 +389,26 @@ class Collect:
             report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
 
 
-@asynccontextmanager
-async def _in_turn() -> AsyncGenerator[None]:
-    """A step, and a pause that leaves the writers four fifths of the time; they wait for each other, and for this."""
-    began = time.monotonic()
-    yield
-    await asyncio.sleep(min(_IDLE * (time.monotonic() - began), _LONGEST_PAUSE))
+class _Turns:
+    """Steps with pauses between them, in which those who push have their turn: they wait for this, as for each other.
+
+    Their turn is nine tenths of the time while somebody pushes, on this replica or any other, and half of it else.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self._newest: Row | None = None
+
+    @asynccontextmanager
+    async def step(self) -> AsyncGenerator[None]:
+        """Do one."""
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        newest = await self._metadata.read(lambda tx: tx.row(_NEWEST))
+        share = _ALONE if newest == self._newest else _BESIDE_WRITERS
+        self._newest = newest
+        await asyncio.sleep(min(share * took, _LONGEST_PAUSE))
 
 
 async def _is_absent(tx: Transaction, blob: int) -> bool:
