@@ -192,6 +192,26 @@ async def test_what_passes_is_waited_for_and_what_does_not_is_told(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("refused", [False, True], ids=["taken", "refused"])
+async def test_blobs_are_deleted_by_batches_where_the_store_takes_them(cloud: Cloud, *, refused: bool) -> None:
+    blobs = {Digest.of(data): data for data in (b"blob %d" % number for number in range(30))}
+    absent = [Digest.of(b"absent %d" % number) for number in range(3)]
+    with Faulty(cloud.url) as proxy:
+        store = opened(cloud, proxy.url, f"/{uuid4().hex}")
+        await asyncio.gather(*(store.put(digest, data) for digest, data in blobs.items()))
+        if refused:
+            proxy.script = lambda call: Fault("status", 501) if "batch" in call.path else None
+        before = len(proxy.calls)
+        done = await store.delete([*blobs, *absent])
+        asked = [call.method for call in proxy.calls[before:]]
+        left = [digest async for digest, _ in store.walk()]
+        await store.close()
+    assert (done.failed, left) == ({}, [])
+    assert set(done.freed) == {*blobs, *absent}
+    assert (asked.count("POST"), asked.count("DELETE")) == ((1, 33) if refused else (1, 0))
+
+
+@pytest.mark.anyio
 async def test_bytes_that_change_on_the_way_are_refused(cloud: Cloud) -> None:
     """The store compares what arrives with the MD5 that was sent along."""
     store = opened(cloud, cloud.url, uuid4().hex)

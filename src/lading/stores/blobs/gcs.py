@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _COMPOSED_AT_ONCE = 32
+_DELETED_AT_ONCE = 100
 _FIELDS = "name,size,generation,updated,md5Hash"
 _RIGHTS = "this identity may not do that: give it the role Storage Object User on the bucket"
 _HINTS = {
@@ -115,7 +116,8 @@ class GCSClient:
             token = done["rewriteToken"]
 
     async def delete(self, keys: Sequence[str]) -> dict[str, str]:
-        return await self._web.each(keys, lambda key: self._web.call("DELETE", self._url(key)))
+        url = f"{self._service}/batch/storage/v1"
+        return await self._web.batches(url, keys, self._url, self._authorize, _DELETED_AT_ONCE)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         token = ""

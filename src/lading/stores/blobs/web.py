@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lading.errors import LadingError, StartError, Unavailable
+from lading.stores.blobs.batches import batch, statuses
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,33 @@ class Web:
             raise _broken(error) from None
         finally:
             answer.close()
+
+    async def batches(
+        self, url: str, keys: Sequence[str], at: Callable[[str], str], sign: Sign, size: int
+    ) -> dict[str, str]:
+        """Delete objects, ``size`` by a request; ``at`` is where a key lies, ``sign`` signs for it within the batch.
+
+        What a batch did not delete is asked for again by itself: so whatever does not take batches works as well, and
+        there is one place that knows what an answer means. Returns as :meth:`each`.
+        """
+        failed: dict[str, str] = {}
+        left: list[str] = []
+        for first in range(0, len(keys), size):
+            some = keys[first : first + size]
+            requests = [("DELETE", at(key), await sign("DELETE", at(key), {}, 0)) for key in some]
+            kind, content = batch(requests)
+            try:
+                answer = await self.call("POST", url, {"Content-Type": kind}, content)
+                told = statuses(answer.headers.get("content-type", ""), answer.body)
+            except RefusedError as error:
+                log.info("the store takes no batch of deletions, each is asked for by itself: %s", error)
+                told = {}
+            except Unavailable as error:
+                failed |= dict.fromkeys(some, error.message)
+                continue
+            done = {number for number, status in told.items() if 200 <= status < 300 or status == 404}
+            left += [key for number, key in enumerate(some) if number not in done]
+        return failed | await self.each(left, lambda key: self.call("DELETE", at(key)))
 
     async def each(self, keys: Sequence[str], delete: Callable[[str], Awaitable[object]]) -> dict[str, str]:
         """Delete objects, many at once, each by a request; absent is success. What could not be deleted, and why."""
