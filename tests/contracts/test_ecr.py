@@ -7,6 +7,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,9 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 
 from lading import errors
+from lading.control.replication.endpoints import Endpoint, check
+from lading.control.replication.far import Far
+from lading.control.replication.filters import Filter
 from lading.remotes.adapters import ecr, vendors
 from lading.remotes.adapters.base import Adapter
 from lading.remotes.copy import Copy, Side
@@ -156,6 +160,39 @@ async def test_an_image_goes_to_ecr_and_away(amazon: Ecr, world: Callable[..., W
             await adapter.delete_tag("team/other", "v1")
 
 
+async def test_replication_to_an_endpoint_of_that_type(
+    amazon: Ecr, world: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The access key of the endpoint is enough: it makes the login, the repositories and the list of them."""
+    world({HOST: amazon}, AWS_ENDPOINT_URL_ECR=amazon.api.meta.endpoint_url)
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    images.write_layout(tmp_path / "layout", {"v1": images.image(9, layers=[1000])})
+    key, secret = KEYS.values()
+    given = Endpoint(1, "amazon", "", "aws-ecr", f"https://{HOST}", False, key, "", "", 0, 0)
+    check(given, secret)
+    async with Far(given, secret, ["127.0.0.0/8"], POLICY) as far:
+        await far.check()
+        await far.prepare("far/app")
+        await Copy(Side(Layout(tmp_path / "layout")), Side(far.client, "far/app")).image("v1", ["v1"])
+        conditions = [Filter("name", "far/**")]
+        assert [name async for name in far.repositories(conditions)] == ["far/app"]
+        assert [held.tag for held in await far.held("far/app")] == ["v1"]
+        await far.delete_tag("far/app", "v1")
+        assert amazon.tags("far/app") == set()
+    async with Far(replace(given, username=""), "", ["127.0.0.0/8"], POLICY) as far:
+        with pytest.raises(errors.CredentialsError, match="there is none here"):
+            await far.check()
+
+
+@pytest.mark.parametrize("kind", ["aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "docker-hub"])
+def test_an_endpoint_of_a_vendor_is_at_the_vendor(kind: str) -> None:
+    with pytest.raises(errors.Invalid, match=f"is no registry of the type {kind}; its url reads like https://"):
+        check(Endpoint(1, "x", "", kind, "https://example.org", False, "", "", "", 0, 0), "")
+
+
 def test_a_user_is_told_to_make_the_repository(amazon: Ecr, world: Callable[..., World], tmp_path: Path) -> None:
     world({HOST: amazon}, AWS_ENDPOINT_URL_ECR=amazon.api.meta.endpoint_url, HOME=str(tmp_path))
     images.write_layout(tmp_path / "layout", {"v1": images.image(8, layers=[1000])})
@@ -272,16 +309,16 @@ async def test_a_key_that_aws_does_not_know(world: Callable[..., World]) -> None
 @pytest.mark.parametrize(
     ("host", "kind"),
     [
-        (HOST, "ECR"),
-        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "ECR"),
-        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "ECR"),
-        ("123456789012.dkr-ecr.eu-west-1.on.aws", "ECR"),
+        (HOST, "ecr"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "ecr"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "ecr"),
+        ("123456789012.dkr-ecr.eu-west-1.on.aws", "ecr"),
         ("123456789012.dkr.ecr.eu-west-1.amazonaws.com.example.net", ""),
         ("12345.dkr.ecr.eu-west-1.amazonaws.com", ""),
     ],
 )
 def test_only_amazons_hosts_are_given_its_tokens(host: str, kind: str) -> None:
-    assert getattr(vendors._named(host), "__name__", "") == kind
+    assert vendors.vendor(host) == kind
 
 
 def token(password: str, until: float) -> dict[str, Any]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 from lading import errors
 from lading.control.replication import filters
-from lading.control.replication.endpoints import HARBOR, HUB, Endpoint, place_of
+from lading.control.replication.endpoints import ECR, HARBOR, HUB, Endpoint, place_of
 from lading.control.replication.filters import ARTIFACT, IMAGE, Filter, Held, takes_repository
 from lading.control.replication.here import kind_of
 from lading.oci.manifest import Descriptor
 from lading.oci.reference import DEFAULT_HOST, is_name, is_tag
+from lading.remotes.adapters import ecr
+from lading.remotes.adapters.base import Adapter
 from lading.remotes.adapters.vendors import adapter
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.harbor import Harbor
@@ -46,6 +48,21 @@ class Login(Keyring):
         return self._credential
 
 
+class Renewed(Keyring):
+    """Amazon's login, which an access key makes for twelve hours; without a key, the role this machine has there."""
+
+    def __init__(self, key: str, secret: str) -> None:
+        super().__init__({}, ambient=self._make)
+        self._keys = key, secret
+
+    async def find(self, host: str, repository: str = "") -> Credential:  # noqa: ARG002 - one login for all of it
+        async with self._asking:
+            return await self._made(host) or Credential()
+
+    async def _make(self, host: str, environment: Mapping[str, str]) -> Credential:  # noqa: ARG002 - what a keyring asks
+        return await ecr.made(host, *self._keys)
+
+
 class Far:
     """See the module. Use it as an asynchronous context manager. ``networks``: where it may be besides public addresses."""
 
@@ -66,8 +83,11 @@ class Far:
             silence=given.silence,
         )
         self.host = DEFAULT_HOST if endpoint.kind == HUB else host
-        self._session = Session(self.host, Login(Credential(endpoint.username, password)), reach)
+        self._keys = (endpoint.username, password) if endpoint.kind == ECR else None
+        login = Renewed(*self._keys) if self._keys else Login(Credential(endpoint.username, password))
+        self._session = Session(self.host, login, reach)
         self.client = HttpRegistry(self._session)
+        self._adapter: Adapter | None = None
         self._known = bool(endpoint.username)
         self._harbor = Harbor(host, endpoint.username, password, reach) if endpoint.kind == HARBOR else None
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -122,7 +142,7 @@ class Far:
         if self._harbor is None:
             namespace, slash, _ = beginning.partition("/")
             try:
-                async for name in (await adapter(self.client)).repositories(namespace if slash else ""):
+                async for name in (await self._vendor()).repositories(namespace if slash else ""):
                     yield name
             except (errors.Missing, errors.Unsupported, errors.Denied, errors.Unauthenticated) as error:
                 raise errors.Unsupported(
@@ -221,9 +241,14 @@ class Far:
     # ---- changes
 
     async def prepare(self, repository: str) -> None:
-        """Make the project of a repository, private, where the registry has projects and this one is not there."""
+        """Make what must be there before a push: the project of a repository, private; at Amazon the repository."""
         project, slash, _ = repository.partition("/")
-        if self._harbor is None or project in self._prepared:
+        if self._harbor is None:
+            if repository not in self._prepared:
+                await (await self._vendor()).prepare(repository)
+                self._prepared.add(repository)
+            return
+        if project in self._prepared:
             return
         if not slash:
             raise errors.Invalid(f"{repository} has no project in front; give the policy a namespace")
@@ -247,12 +272,17 @@ class Far:
             await self._harbor.change("DELETE", path, expect=(200, 404))
             return
         try:
-            await (await adapter(self.client)).delete_tag(repository, tag)
+            await (await self._vendor()).delete_tag(repository, tag)
         except errors.Missing:
             if await self.digest(repository, tag):
                 await self._delete_alone(repository, tag)
         except (errors.Unsupported, errors.Invalid):
             await self._delete_alone(repository, tag)
+
+    async def _vendor(self) -> Adapter:
+        if self._adapter is None:
+            self._adapter = ecr.ECR(self.client, *self._keys) if self._keys else await adapter(self.client)
+        return self._adapter
 
     async def _delete_alone(self, repository: str, tag: str) -> None:
         """Delete the manifest of a tag where the registry has no other way, and it has no other tag."""

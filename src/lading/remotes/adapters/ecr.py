@@ -51,12 +51,13 @@ _SAID: dict[str, type[LadingError]] = {
 
 
 class ECR(Adapter):
-    """A registry of an AWS account, or the public one."""
+    """A registry of an AWS account, or the public one; its API is asked with an access key, or with what botocore finds."""
 
     makes = "the repository"
 
-    def __init__(self, registry: HttpRegistry) -> None:
+    def __init__(self, registry: HttpRegistry, key: str = "", secret: str = "") -> None:
         super().__init__(registry)
+        self._keys = key, secret
         self._client: Any = None
 
     @staticmethod
@@ -125,7 +126,7 @@ class ECR(Adapter):
     async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         host = self.registry.host
         if self._client is None:
-            self._client = await asyncio.to_thread(_client, host)
+            self._client = await asyncio.to_thread(_client, host, *self._keys)
         answer: dict[str, Any] = await asyncio.to_thread(_told, host, getattr(self._client, operation), **arguments)
         return answer
 

@@ -36,8 +36,8 @@ _ANYWHERE = ("harbor:Harbor", "gitlab:GitLab", "quay:Quay")
 
 async def adapter(registry: HttpRegistry) -> Adapter:
     """The adapter for a registry, which is asked where its name says nothing."""
-    if kind := _named(registry.host):
-        return kind(registry)
+    if place := _place(registry.host):
+        return _at(place)(registry)
     challenge = await registry.session.challenge()
     for place in _ANYWHERE if challenge else ():
         assert challenge is not None
@@ -48,15 +48,20 @@ async def adapter(registry: HttpRegistry) -> Adapter:
 
 async def ambient(host: str, environment: Mapping[str, str], *, asked: bool = False) -> Credential | None:
     """The login that this machine or job has for a host; see :meth:`Adapter.ambient`."""
-    kind = _named(host) or (_at("gitlab:GitLab") if environment.get("CI_REGISTRY") == host else Adapter)
-    return await kind.ambient(host, environment, asked=asked)
+    place = _place(host) or ("gitlab:GitLab" if environment.get("CI_REGISTRY") == host else "")
+    return await (_at(place) if place else Adapter).ambient(host, environment, asked=asked)
 
 
-def _named(host: str) -> type[Adapter] | None:
+def vendor(host: str) -> str:
+    """Whose registry a host is, by its name alone: the name of the adapter's module, or nothing."""
+    return _place(host).partition(":")[0]
+
+
+def _place(host: str) -> str:
     for pattern, place in _VENDORS.items():
         if re.fullmatch(pattern, host, re.ASCII | re.IGNORECASE):
-            return _at(place)
-    return None
+            return place
+    return ""
 
 
 def _at(place: str) -> type[Adapter]:
