@@ -282,16 +282,17 @@ class TestUploads:
         await session.close()
 
     async def test_cancelled_in_the_middle_what_arrived_can_be_gone_on_from(self, store: BlobStore) -> None:
-        hold = asyncio.Event()
+        taken, hold = asyncio.Event(), asyncio.Event()
 
         async def waiting() -> AsyncIterator[bytes]:
             yield DATA[:2_000_000]
+            taken.set()
             await hold.wait()
 
         session = await begin(store)
         state = session.state()
         task = asyncio.create_task(session.append(waiting()))
-        await asyncio.sleep(0.05)
+        await taken.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -16,6 +16,7 @@ from lading.errors import Conflict, LadingError, StoreError, Unavailable
 from lading.oci.digest import Digest
 from lading.stores.blobs import s3 as module
 from lading.stores.blobs.base import UploadSession, UploadState
+from lading.stores.blobs.objects import ChangedError
 from lading.stores.blobs.remote import RemoteStore
 from lading.stores.blobs.s3 import S3Client
 from tests.support.faulty import Call, Fault, Faulty
@@ -203,6 +204,40 @@ async def test_lost_answers_are_not_taken_for_failures(opened: Open, proxy: Faul
     proxy.script = lambda call: None
     assert await content(store, DIGEST) == DATA
     assert [found async for found in store.uploads()] == []
+
+
+async def test_a_store_that_answers_before_it_has_read_is_no_second_cancellation() -> None:
+    """Who clears up after a cancellation hears the refusal; MinIO refuses conditions so, instead of ``100 Continue``."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"100-continue" in await reader.readuntil(b"\r\n\r\n")
+        body = b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
+        writer.write(b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with pytest.raises(ChangedError):
+                await client.put("record", b"x" * 100, replaces='"0"')
+            heard.set()
+
+    heard = asyncio.Event()
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    given = {"bucket": "b", "region": "us-east-1", "regionendpoint": url, "accesskey": "x", "secretkey": "x"}
+    client = S3Client(S3.model_validate(given))
+    client._conditional = True
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert heard.is_set()
+    await client.close()
+    server.close()
 
 
 async def test_nothing_relies_on_listings_being_up_to_date(opened: Open, proxy: Faulty) -> None:

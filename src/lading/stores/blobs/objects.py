@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class ChangedError(Exception):
 
 class UploadGoneError(Exception):
     """The multipart upload is not there: it was completed, aborted or never was."""
+
+
+async def apart(call: Coroutine[Any, Any, T]) -> T:
+    """Await a call over aiohttp; in a task of its own where this one was cancelled, and only keeps or clears up what it did.
+
+    aiohttp cancels its own sending when the store answers before it has read a body (as MinIO refuses a condition), and in
+    a task that was ever cancelled takes that for one more cancellation of the task.
+    """
+    task = asyncio.current_task()
+    return await (asyncio.create_task(call) if task is not None and task.cancelling() else call)
 
 
 class ObjectClient(Protocol):

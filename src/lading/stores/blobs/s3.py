@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from lading.config.storage import S3
 from lading.errors import LadingError, StartError, Unavailable
-from lading.stores.blobs.objects import ChangedError, MultipartInfo, ObjectInfo, UploadGoneError
+from lading.stores.blobs.objects import ChangedError, MultipartInfo, ObjectInfo, UploadGoneError, apart
 from lading.stores.blobs.s3answers import PLAIN_ETAG, RefusedError, compare_whole, damaged
 
 log = logging.getLogger(__name__)
@@ -356,12 +356,12 @@ class S3Client:
         try:
             await self._open()
             try:
-                return await getattr(self._client, name)(Bucket=self._bucket, **arguments)
+                return await apart(getattr(self._client, name)(Bucket=self._bucket, **arguments))
             except exceptions.HTTPClientError as error:
                 if type(error) is not exceptions.HTTPClientError:
                     raise
                 await asyncio.sleep(_PAUSE)
-                return await getattr(self._client, name)(Bucket=self._bucket, **arguments)
+                return await apart(getattr(self._client, name)(Bucket=self._bucket, **arguments))
         except exceptions.ClientError as error:
             raise RefusedError(error.response) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from lading.errors import LadingError, StartError, Unavailable
 from lading.stores.blobs.batches import batch, statuses
+from lading.stores.blobs.objects import apart
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,9 @@ class Web:
 
         Every call may be made twice: an answer can get lost.
         """
+        return await apart(self._call(method, url, headers, content))
+
+    async def _call(self, method: str, url: str, headers: Mapping[str, str] | None, content: bytes) -> Answer:
         for last in (False, True):
             answer = await self._ask(method, url, headers, content)
             try:
