@@ -26,12 +26,14 @@ from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
 from lading.api.observer import AccessLog, RequestObserver
 from lading.api.services import Services
+from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
 from lading.control.accounts import Accounts, are_on, tend
 from lading.control.audit import Syslog
 from lading.control.directory import Sync
 from lading.control.health import Health
+from lading.control.logins import decoded, in_force, stored
 from lading.control.notifications import Notifications
 from lading.control.replication.run import Replicate
 from lading.control.replication.triggers import Triggers
@@ -226,7 +228,7 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "prune-jobs": lambda registry: Kind(History(registry.metadata, **registry.remembered).prune),
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
-    "sync-directory": lambda registry: _sync(registry),  # noqa: PLW0108 - it stands further down
+    "sync-directory": lambda registry: Kind(partial(_sync, registry)),
     "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, registry.configuration.proxy)),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
@@ -242,7 +244,7 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     # also where they are not named: they may be on because they were
     "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
     "tend-replication": lambda c: "@every 5m" if c.accounts is None or c.accounts.enabled else None,
-    "sync-directory": lambda c: every(c.accounts.ldap.sync) if c.accounts and c.accounts.ldap else None,
+    "sync-directory": lambda c: _comparing(c),  # noqa: PLW0108 - it stands further down
     "expire-mirror": lambda c: "@hourly" if c.proxy.remoteurl and c.proxy.ttl else None,
     "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
@@ -275,11 +277,21 @@ def _syslog(registry: Registry) -> Kind | None:
     return Kind(Syslog(registry.metadata, section.audit.syslog).work) if section and section.audit.syslog else None
 
 
-def _sync(registry: Registry) -> Kind | None:
-    section = registry.configuration.accounts
-    if section is None or not section.enabled or section.ldap is None:
+async def _sync(registry: Registry, task: Task) -> object:
+    if not await are_on(registry.metadata, registry.configuration.accounts):
         return None
-    return Kind(Sync(registry.metadata, settings.directory_settings(section.ldap)).work)
+    seal = Seal(read_key(settings.seal_path(registry.configuration, registry.root)))
+    configured = settings.account_settings(registry.configuration)
+    ways = in_force(decoded(await stored(registry.metadata)), seal, configured)
+    return await Sync(registry.metadata, ways.directory).work(task) if ways.directory is not None else None
+
+
+def _comparing(configuration: Configuration) -> str | None:
+    """When a directory is compared with; also where none is configured, since one may be set."""
+    section = configuration.accounts
+    if section is not None and not section.enabled:
+        return None
+    return every(section.ldap.sync if section is not None and section.ldap is not None else LdapSection().sync)
 
 
 def _purging(configuration: Configuration) -> UploadPurging:

@@ -8,9 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from lading.access.clientcertificates import Naming, Part
-from lading.access.directory.settings import DirectorySettings, GroupSettings
 from lading.access.failures import Lockout
-from lading.access.oidc import OidcSettings
 from lading.access.passwords import Policy
 from lading.access.principal import Kind as Who
 from lading.access.service import Lifetimes
@@ -20,11 +18,10 @@ from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners
 from lading.config.accounts import Accounts as AccountsSection
 from lading.config.accounts import CertificateRule
-from lading.config.accounts import Oidc as OidcSection
-from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.control.accounts import Settings
 from lading.control.notifications import Address
+from lading.control.sections import directory_settings, oidc_settings
 from lading.errors import ConfigurationError
 from lading.registry.collect import Terms
 
@@ -103,7 +100,7 @@ def account_settings(configuration: Configuration) -> Settings:
         certificate_authorities=tuple(map(Path, section.certificates.authorities)),
         sessions=SessionTimes(milliseconds(section.session.idle), milliseconds(section.session.lifetime)),
         identity_networks=section.identitynetworks,
-        oidc=_oidc(section.oidc) if section.oidc is not None else None,
+        oidc=oidc_settings(section.oidc) if section.oidc is not None else None,
         trusts=tuple(
             Configured(
                 name=one.name,
@@ -118,71 +115,6 @@ def account_settings(configuration: Configuration) -> Settings:
         ),
         ldap=directory_settings(section.ldap) if section.ldap is not None else None,
     )
-
-
-def directory_settings(section: LdapSection) -> DirectorySettings:
-    """What the configuration says of a directory; reads the file with its password."""
-    password = section.bindpassword.get_secret_value()
-    if section.bindpasswordfile:
-        password = _kept_in("accounts.ldap.bindpasswordfile", section.bindpasswordfile).strip("\r\n")
-    groups = section.groups
-    return DirectorySettings(
-        url=section.url,
-        base=section.basedn,
-        starttls=section.starttls,
-        verify=section.verify,
-        ca=section.ca,
-        user=section.binddn,
-        password=password,
-        filter=section.filter,
-        scope=section.scope,
-        uid=section.uid,
-        email=section.email,
-        full_name=section.realname,
-        timeout=max(1, int(section.timeout.total_seconds())),
-        cache=section.cache.total_seconds(),
-        groups=GroupSettings(
-            base=groups.basedn,
-            filter=groups.filter,
-            scope=groups.scope,
-            name=groups.name,
-            admin=groups.admindn,
-            membership=groups.membership,
-            nested=groups.nested,
-            member=groups.member,
-        ),
-    )
-
-
-def _oidc(section: OidcSection) -> OidcSettings:
-    secret = section.clientsecret.get_secret_value()
-    if section.clientsecretfile:
-        secret = _kept_in("accounts.oidc.clientsecretfile", section.clientsecretfile).strip()
-    return OidcSettings(
-        issuer=section.issuer,
-        client_id=section.clientid,
-        client_secret=secret,
-        name=section.name,
-        scopes=section.scopes,
-        groups_claim=section.groupsclaim,
-        admin_group=section.admingroup,
-        group_filter=section.groupfilter,
-        user_claim=section.userclaim,
-        auto_onboard=section.autoonboard,
-        recheck=milliseconds(section.recheck),
-        unchecked=milliseconds(section.unchecked),
-        ca=section.ca,
-    )
-
-
-def _kept_in(key: str, file: str) -> str:
-    """The text of the file that a setting names."""
-    try:
-        return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        problem = f"{key}: {file} cannot be read: {why}"
-        raise ConfigurationError(problem, [problem]) from None
 
 
 def _naming(rule: CertificateRule) -> Naming:

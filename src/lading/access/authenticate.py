@@ -48,13 +48,23 @@ class Witness(Protocol):
         """Somebody logged in (``result`` success), failed to (failure), or was locked out by this failure (locked)."""
 
 
+class Providers(Protocol):
+    """Those who are asked about names and passwords."""
+
+    async def providers(self) -> Sequence[IdentityProvider]:
+        """Who is asked now, in this order."""
+
+    def close(self) -> None:
+        """Let go of what they hold."""
+
+
 class Authenticate:
     """Tells who somebody is."""
 
     def __init__(
         self,
         metadata: Metadata,
-        providers: Sequence[IdentityProvider],
+        sources: Providers,
         checker: Checker,
         lockout: Lockout,
         witness: Witness,
@@ -63,7 +73,7 @@ class Authenticate:
         workloads: Workloads,
     ) -> None:
         self._metadata = metadata
-        self._providers = providers
+        self._sources = sources
         self._checker = checker
         self._lockout = lockout
         self._witness = witness
@@ -83,7 +93,7 @@ class Authenticate:
         locked = await self._metadata.read(lambda tx: Failures(tx, self._lockout).locked(name, address))
         if locked:
             raise TooMany("too many logins failed: try again later", retry_after=locked)
-        for provider in self._providers:
+        for provider in await self._sources.providers():
             noted = provider.remembered(name, password)
             try:
                 principal = await provider.verify(name, password)
@@ -150,8 +160,7 @@ class Authenticate:
 
     def close(self) -> None:
         """Let go of threads."""
-        for provider in self._providers:
-            provider.close()
+        self._sources.close()
         self._checker.close()
 
     async def _robot(self, stored: str, secret: str, address: str) -> Principal:

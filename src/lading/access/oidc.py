@@ -31,6 +31,8 @@ LOGIN = 600_000
 """Milliseconds a login may take."""
 OUTAGE = 3_600_000
 """Milliseconds for which users are let in whom a provider that is away said to be there before."""
+MOST_SUBJECT = 512
+"""Characters of what a provider's user is known by; what is longer is cut."""
 _PURPOSE = "oidc login"
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ class _Pending(msgspec.Struct):
     back: str
     target: str
     until: int
+    issuer: str
 
 
 class Oidc:
@@ -86,7 +89,7 @@ class Oidc:
         """Where to send a browser that is to come ``back`` and go on to ``target``, and what to let it keep."""
         published = await self._issuer.published()
         until = self._metadata.now() + LOGIN
-        pending = _Pending(_random(), _random(), _random(), back, target, until)
+        pending = _Pending(_random(), _random(), _random(), back, target, until, self.settings.issuer)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(pending.verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
             "response_type": "code",
@@ -110,6 +113,8 @@ class Oidc:
         pending = self._pending(kept)
         if not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
             raise TokenRefused("this is not the answer to a login that this browser began (state)")
+        if pending.issuer != self.settings.issuer:  # its code, and the verifier, are for nobody else
+            raise TokenRefused("another provider was set while this login was under way: begin again")
         published = await self._issuer.published()
         named = answer.get("iss")
         if named != published.issuer and (named or published.authorization_response_iss_parameter_supported):
@@ -134,7 +139,7 @@ class Oidc:
         """Whether the provider still knows a user: its last word, or a new one where that is old."""
         settings = self.settings
         identity = await self._metadata.read(lambda tx: self.identities(tx).of(user.id))
-        if identity is None or identity.ended:
+        if identity is None or identity.ended or not self._brought(user):
             return False
         moment = self._metadata.now()
         if not identity.refresh:
@@ -151,6 +156,11 @@ class Oidc:
                 log.warning("the OIDC provider cannot be asked; its last word holds", why=failed.message)
                 return True
             raise
+
+    def _brought(self, user: User) -> bool:
+        """Whether a user is this provider's; another one, set before it, gave the refresh token that is kept."""
+        subject = user.subject
+        return len(subject) >= MOST_SUBJECT or subject.rstrip("/").endswith(self.settings.issuer.rstrip("/"))
 
     async def _renew(self, user: User, refresh: str) -> bool:
         published = await self._issuer.published()
@@ -191,7 +201,7 @@ class Oidc:
         email = _text(claims.get("email"))
         guess = named or claims.get("preferred_username") or claims.get("name") or email.partition("@")[0]
         return Person(
-            subject=f"{claims['sub']}{published.issuer}"[:512],
+            subject=f"{claims['sub']}{published.issuer}"[:MOST_SUBJECT],
             name=offered_name(_text(guess)),
             email=email,
             full_name=_text(claims.get("name"))[:255],

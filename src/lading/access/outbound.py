@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import msgspec
 
@@ -67,6 +67,10 @@ class Outbound:
         if self._client is not None:
             await self._client.aclose()
 
+    async def judge(self, url: str) -> None:
+        """Raise :class:`ProviderFailed` for a URL that would not be asked, without asking it."""
+        await self._placed(url)
+
     def check(self, scheme: str, address: str) -> bool:
         """Whether a URL with this scheme may lead to this address."""
         own = reached(ipaddress.ip_address(address.partition("%")[0]))
@@ -96,13 +100,10 @@ class Outbound:
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         import httpx2  # noqa: PLC0415
 
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.username or parts.password or not host or parts.scheme not in ("http", "https"):
-            raise _failed(f"{_shown(url)} is no URL of an identity provider: it must be https://host/…")
+        parts, host, port, addresses = await self._placed(url)
         sent = {"accept": "application/json", "accept-encoding": "identity", "host": parts.netloc, **headers}
         failed: httpx2.ConnectError | None = None
-        for address in (await self._addresses(parts.scheme, host, port))[:4]:
+        for address in addresses[:4]:
             placed = f"[{address}]" if ":" in address else address
             target = httpx2.URL(url).copy_with(netloc=f"{placed}:{port}".encode())
             extensions = {"sni_hostname": host} if parts.scheme == "https" else {}
@@ -118,6 +119,17 @@ class Outbound:
                 await answer.aclose()
         assert failed is not None
         raise failed
+
+    async def _placed(self, url: str) -> tuple[SplitResult, str, int, list[str]]:
+        """The URL's parts, its host and port, and the addresses of these."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            parts, host, port = urlsplit(""), "", 0
+        if parts.username or parts.password or not host or parts.scheme not in ("http", "https"):
+            raise _failed(f"{_shown(url)} is no URL of an identity provider: it must be https://host/…")
+        return parts, host, port, await self._addresses(parts.scheme, host, port)
 
     async def _addresses(self, scheme: str, host: str, port: int) -> list[str]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -214,3 +214,16 @@ class Accounts(Section):
     ldap: Ldap | None = setting(None, "A directory (LDAP, Active Directory) whose people log in here.")
     audit: Audit = group(Audit, "What is kept of who did what.")
     certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")
+
+
+def oidc_problems(section: Oidc) -> Iterator[tuple[str, str]]:
+    """What cannot be of a provider, each with its key."""
+    for key in ("issuer", "clientid"):
+        if not getattr(section, key):
+            yield key, "is required"
+    if section.clientsecret.get_secret_value() and section.clientsecretfile:
+        yield "clientsecretfile", "cannot go with clientsecret: keep one of the two"
+    if "openid" not in section.scopes:
+        yield "scopes", "openid must be among them"
+    if section.admingroup and not section.groupsclaim:
+        yield "admingroup", "needs groupsclaim, which says where a user's groups are told"

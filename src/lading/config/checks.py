@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lading.config import ldap
+from lading.config.accounts import oidc_problems
 from lading.config.auth import METHODS
 from lading.config.fields import Section
 from lading.config.model import Configuration
@@ -189,13 +190,8 @@ def _oidc(configuration: Configuration) -> Iterator[Problem]:
     oidc = configuration.accounts.oidc if configuration.accounts is not None else None
     if oidc is None:
         return
-    yield from _required(oidc, ("accounts", "oidc"), "issuer", "clientid")
-    if oidc.clientsecret.get_secret_value() and oidc.clientsecretfile:
-        yield ("accounts", "oidc"), "clientsecret and clientsecretfile are both set; keep one"
-    if "openid" not in oidc.scopes:
-        yield ("accounts", "oidc", "scopes"), "openid must be among them"
-    if oidc.admingroup and not oidc.groupsclaim:
-        yield ("accounts", "oidc", "admingroup"), "needs groupsclaim, which says where a user's groups are told"
+    for key, message in oidc_problems(oidc):
+        yield ("accounts", "oidc", key), message
 
 
 def _trust(configuration: Configuration) -> Iterator[Problem]:

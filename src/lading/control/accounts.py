@@ -15,21 +15,18 @@ from lading.access.accounts import AccountsFile
 from lading.access.authenticate import Authenticate
 from lading.access.clientcertificates import ClientCertificates, Naming, read_authorities
 from lading.access.directory.settings import DirectorySettings
-from lading.access.directory.threads import Directory
 from lading.access.failures import Failures, Lockout
 from lading.access.gate import Gate
 from lading.access.identities import SOURCE as OIDC
 from lading.access.identities import Identities
 from lading.access.members import DEFAULT
-from lading.access.oidc import Oidc, OidcSettings
+from lading.access.oidc import OidcSettings
 from lading.access.outbound import Outbound
 from lading.access.passwords import Checker, Policy, hashed
 from lading.access.principal import Kind, Principal
 from lading.access.providers.base import IdentityProvider
 from lading.access.providers.htpasswd import HtpasswdFile
-from lading.access.providers.ldap import Ldap
 from lading.access.providers.local import Local
-from lading.access.providers.oidc import CliSecrets
 from lading.access.refresh import RefreshTokens
 from lading.access.revocations import Revocations
 from lading.access.rights import Rights
@@ -44,6 +41,7 @@ from lading.control.projects import Belonging, Projects
 from lading.control.quotas import QuotaRules, Quotas
 from lading.control.settings import EVERYONE
 from lading.control.settings import read as changed
+from lading.control.sources import Sources
 from lading.errors import ConfigurationError, Conflict, Denied, Invalid
 from lading.jobs.kinds import Task
 from lading.jobs.outbox import Outbox
@@ -214,13 +212,12 @@ class Accounts:
         self.seal = seal
         self.recorder = Recorder(metadata, pulls=settings.pulls)
         self.checker = Checker()
-        self.directory = Directory(settings.ldap) if settings.ldap is not None else None
         self.keyring = Keyring(seal, settings.issuer, settings.service)
         self.outbound = Outbound(settings.identity_networks, settings.oidc.ca if settings.oidc else "")
-        self.oidc = Oidc(metadata, seal, settings.oidc, self.outbound) if settings.oidc else None
+        self.sources = Sources(metadata, seal, settings, self.outbound, self._here())
         self.authenticate = Authenticate(
             metadata,
-            self._providers(),
+            self.sources,
             self.checker,
             settings.lockout,
             self.recorder,
@@ -276,10 +273,11 @@ class Accounts:
 
     async def alive(self, source: str, user: int) -> bool:
         """Whether the source of a user's identity still knows them, as far as it can be asked without a password."""
-        if source != OIDC or self.oidc is None:
-            return source != OIDC
-        found = await self._metadata.read(lambda tx: Users(tx).find(user))
-        return found is not None and await self.oidc.alive(found)
+        if source != OIDC:
+            return True
+        oidc = (await self.sources.current()).oidc
+        found = await self._metadata.read(lambda tx: Users(tx).find(user)) if oidc is not None else None
+        return oidc is not None and found is not None and await oidc.alive(found)
 
     async def may_create_projects(self, tx: Transaction, rights: Rights) -> bool:
         """Whether a caller may make projects: every user, or administrators and who was given it, as is set now."""
@@ -294,13 +292,8 @@ class Accounts:
         await self.recorder.flush()
         await self.outbound.close()
 
-    def _providers(self) -> Sequence[IdentityProvider]:
+    def _here(self) -> Sequence[IdentityProvider]:
         providers: list[IdentityProvider] = [Local(self._metadata, self.checker)]
-        if self.oidc is not None:
-            # before those that take long over a name they do not know
-            providers.insert(0, CliSecrets(self._metadata, self.oidc))
         if self.settings.htpasswd is not None:
             providers.append(HtpasswdFile(self._metadata, self.checker, AccountsFile(self.settings.htpasswd)))
-        if self.directory is not None:
-            providers.append(Ldap(self._metadata, self.directory))
         return providers

@@ -29,7 +29,16 @@ def test_the_configured_directory_answers(admin: Client) -> None:
     assert settings["ldap_scope"]["value"] == 2
     assert SEARCHERS_WORD not in told.text
     assert admin.put("/configurations", json={"ldap_uid": "uid"}).status_code == 200
-    assert admin.put("/configurations", json={"ldap_uid": "cn"}).status_code == 412
+    assert admin.put("/configurations", json={"ldap_search_password": SEARCHERS_WORD}).status_code == 200
+    for changed in (
+        {"ldap_uid": "cn"},
+        {"auth_mode": "db_auth"},
+        {"ldap_search_password": "x"},
+        {"oidc_endpoint": "x"},
+    ):
+        refused = admin.put("/configurations", json=changed)
+        assert refused.status_code == 412, changed
+        assert "configuration file" in refused.json()["errors"][0]["message"]
     assert admin.get("/systeminfo").json()["auth_mode"] == "ldap_auth"
 
 

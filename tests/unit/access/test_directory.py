@@ -101,7 +101,8 @@ def test_urls_of_no_directory(url: str) -> None:
 def test_what_is_connected_to_was_judged(url: str) -> None:
     with pytest.raises(Invalid):
         pinned(DirectorySettings(url=url, base=""))
-    assert pinned(DirectorySettings(url="ldap://127.0.0.1", base="")).address == "127.0.0.1"
+    (only,) = pinned(DirectorySettings(url="ldap://127.0.0.1", base=""))
+    assert only.address == "127.0.0.1"
 
 
 def settings(slapd: Slapd, **more: object) -> DirectorySettings:

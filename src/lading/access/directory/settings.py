@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from lading.remotes.addresses import reached
 Scope = Literal["base", "one", "sub"]
 Nested = Literal["auto", "chain", "search", "none"]
 
+_MOST_ADDRESSES = 4
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 """Addresses at which clouds tell machines their secrets, besides the link-local ones."""
 
@@ -40,6 +42,7 @@ class DirectorySettings:
     """See ``accounts.ldap`` in the configuration; ``timeout`` in seconds, ``cache`` in seconds.
 
     ``address`` is the one to connect to where the name was looked up already; certificates are held against the name.
+    ``guarded``: somebody sent the URL, so what its name leads to is judged each time, as :func:`pinned` does.
     """
 
     url: str
@@ -58,6 +61,7 @@ class DirectorySettings:
     cache: float = 300.0
     groups: GroupSettings = field(default_factory=GroupSettings)
     address: str = ""
+    guarded: bool = False
 
     @property
     def secure(self) -> bool:
@@ -90,8 +94,8 @@ def check_url(url: str) -> None:
         raise Invalid("the URL of a directory is ldap://host or ldaps://host, with a port where it is an unusual one")
 
 
-def pinned(settings: DirectorySettings) -> DirectorySettings:
-    """The same with its address looked up; raises ``Invalid`` where no directory can be. Blocks.
+def pinned(settings: DirectorySettings) -> Sequence[DirectorySettings]:
+    """The same with each address its name leads to; raises ``Invalid`` where no directory can be. Blocks.
 
     For URLs that somebody sends: what is connected to is the address that was judged, whatever the name says next.
     """
@@ -105,7 +109,7 @@ def pinned(settings: DirectorySettings) -> DirectorySettings:
         raise Invalid(
             "no directory is asked at that address: it is link-local, of a cloud's metadata, or of no machine"
         )
-    return replace(settings, address=addresses[0])
+    return [replace(settings, address=address) for address in dict.fromkeys(addresses)][:_MOST_ADDRESSES]
 
 
 def forbidden(text: str) -> bool:

@@ -15,8 +15,8 @@ import structlog
 
 from lading.access.directory.away import Away
 from lading.access.directory.breaker import Breaker
-from lading.access.directory.settings import DirectorySettings
-from lading.errors import LadingError, Unavailable
+from lading.access.directory.settings import DirectorySettings, pinned
+from lading.errors import Invalid, LadingError, Unavailable
 
 if TYPE_CHECKING:
     from lading.access.directory.connection import Connection
@@ -60,7 +60,7 @@ class Directory:
             raise
 
     def close(self) -> None:
-        """Let go of the threads; what runs in them ends by its own bounds."""
+        """Let go of the threads; what runs in them ends by its own bounds. Without it they end with the last reference."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings | None) -> T:
@@ -72,6 +72,9 @@ class Directory:
         except Away as error:
             away = error
             raise
+        except Invalid as error:  # its name leads where no directory is, or nowhere
+            away = Away(error.message)
+            raise away from None
         finally:
             self._breaker.leave(away, tried=tried)
 
@@ -88,6 +91,21 @@ class Directory:
 
 
 def _ask(question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings) -> T:
+    if not settings.guarded:
+        return _ask_at(question, settings)
+    silent: Away | None = None
+    for place in pinned(settings):
+        try:
+            return _ask_at(question, place)
+        except Away as away:
+            if not away.silent:
+                raise
+            silent = away
+    assert silent is not None
+    raise silent
+
+
+def _ask_at(question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings) -> T:
     # its library takes long to import, and most registries have no directory
     from lading.access.directory.connection import Connection  # noqa: PLC0415
 

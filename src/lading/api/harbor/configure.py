@@ -7,6 +7,7 @@ as it is already is taken, and so is what Harbor has besides and is not asked fo
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,10 +15,11 @@ import msgspec
 from lading.access.directory.settings import DirectorySettings
 from lading.access.oidc import OidcSettings
 from lading.api.harbor.call import Call
-from lading.api.harbor.ldap import SCOPES
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
-from lading.control import settings
+from lading.control import logins, settings
+from lading.control.logins import SECRETS, USUAL, Logins, are_configured
+from lading.control.sections import SCOPES
 from lading.errors import Invalid
 from lading.stores.metadata.transaction import Transaction
 
@@ -27,12 +29,15 @@ _BESIDES = frozenset(
     {"audit_log_forward_endpoint", "disabled_audit_log_event_types", "scan_all_policy", "verify_remote_cert"}
 )
 """Harbor's settings that are none here, by how they begin and by name; nothing, empty, false and 0 ask for nothing."""
+_WITHOUT_EFFECT = frozenset({"scan_all_policy", "ldap_group_attach_parallel"})
+
+Said = str | int | bool
 
 
 class Value(msgspec.Struct):
     """A setting, and whether it can be set by this API."""
 
-    value: str | int | bool
+    value: Said
     editable: bool
 
 
@@ -42,43 +47,65 @@ Values = dict[str, Any]
 async def get(call: Call) -> Response:
     """The settings."""
     found = await call.services.metadata.read(lambda tx: _all(call, tx))
-    return call.json({name: Value(value, name in _CHANGEABLE) for name, value in found.items()})
+    return call.json({name: Value(value, _is_open(call, name)) for name, value in found.items()})
 
 
 async def update(call: Call) -> Response:
-    """Set some of them; what is the configuration file's may be said again, and not be changed."""
+    """Set some of them; what is the configuration file's may be said again, and not be changed.
+
+    How people log in (``auth_mode``, ``ldap_…``, ``oidc_…``) holds from the next login on, in every process.
+    """
     given = await call.body(Values)
     if not given:
         raise Invalid("the body has no settings")
+    present = await call.services.metadata.read(lambda tx: _all(call, tx))
+    asked = _asked(call, given, present)
+    await call.accounts.sources.judge(asked)
 
     async def change(tx: Transaction) -> None:
-        present = await _all(call, tx)
-        for name, value in given.items():
-            if value is None or (name in present and _same(present[name], value)):
-                continue
-            if name not in present and _known(name):
-                _pass_over(call, name, value)
-                continue
-            if name not in present:
-                raise Invalid(f"there is no setting {name[:60]!r} here; there are {', '.join(present)}")
-            if name not in _CHANGEABLE:
-                raise Precondition(f"{name} is set in the configuration file, and cannot be changed here")
-            await settings.change(tx, name, value)
-            await call.note(tx, "update", "configuration", name, detail=str(value)[:200])
+        for name, value in asked.items():
+            if name in _CHANGEABLE:
+                await settings.change(tx, name, value)
+                await call.note(tx, "update", "configuration", name, detail=str(value)[:200])
+        ways = {name: value for name, value in asked.items() if name not in _CHANGEABLE}
+        if ways:
+            changed = await Logins(tx, call.accounts.seal).change(ways)
+            for name, value in changed.items():
+                told = str(value)[:200] if name not in SECRETS else "another" if value else "none"
+                await call.note(tx, "update", "configuration", name, detail=told)
 
     await call.services.metadata.write(change)
     return call.done()
 
 
-async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
+def _asked(call: Call, given: Values, present: Mapping[str, Said]) -> Values:
+    """What is to be changed; raises ``Precondition`` for what is not to be set here, ``Invalid`` for what there is not."""
+    asked = {}
+    for name, value in given.items():
+        if value is None or (name in present and _same(present[name], value)):
+            continue
+        if _is_open(call, name):
+            asked[name] = value
+        elif name in present:
+            raise Precondition(f"{name} is set in the configuration file, and cannot be changed here")
+        elif _known(name):
+            _pass_over(call, name, value)
+        else:
+            raise Invalid(f"there is no setting {name[:60]!r} here; there are {', '.join(present)}")
+    return asked
+
+
+def _is_open(call: Call, name: str) -> bool:
+    """Whether it can be set here."""
+    if name in USUAL or name in SECRETS:
+        return not are_configured(call.accounts.settings)
+    return name in _CHANGEABLE
+
+
+async def _all(call: Call, tx: Transaction) -> dict[str, Said]:
     changed, configured = await settings.read(tx), call.accounts.settings
     return {
-        "auth_mode": "oidc_auth"
-        if configured.oidc is not None
-        else "ldap_auth"
-        if configured.ldap is not None
-        else "db_auth",
-        "primary_auth_mode": False,
+        **await _ways(call, tx),
         "banner_message": changed.banner,
         "notification_enable": True,
         "project_creation_restriction": changed.creators(configured),
@@ -92,12 +119,25 @@ async def _all(call: Call, tx: Transaction) -> dict[str, str | int | bool]:
         "storage_per_project": changed.project_bytes,
         "token_expiration": configured.lifetimes.token // 60_000,
         "session_timeout": configured.sessions.idle // 60_000,
+    }
+
+
+async def _ways(call: Call, tx: Transaction) -> dict[str, Said]:
+    """How people log in."""
+    configured = call.accounts.settings
+    if not are_configured(configured):
+        kept = await Logins(tx, call.accounts.seal).read()
+        return {name: kept.value(name) for name in USUAL}
+    return {
+        "auth_mode": logins.OIDC if configured.oidc is not None else logins.LDAP,
+        "primary_auth_mode": False,
         **(_oidc(configured.oidc) if configured.oidc is not None else {}),
         **(_ldap(configured.ldap) if configured.ldap is not None else {}),
     }
 
 
-def _oidc(settings: OidcSettings) -> dict[str, str | int | bool]:
+def _oidc(settings: OidcSettings) -> dict[str, Said]:
+    """Harbor's names for ``accounts.oidc``; the secret is not shown, as there."""
     return {
         "oidc_name": settings.name,
         "oidc_endpoint": settings.issuer,
@@ -112,7 +152,7 @@ def _oidc(settings: OidcSettings) -> dict[str, str | int | bool]:
     }
 
 
-def _ldap(directory: DirectorySettings) -> dict[str, str | int | bool]:
+def _ldap(directory: DirectorySettings) -> dict[str, Said]:
     """Harbor's names for ``accounts.ldap``; the password is not shown, as there."""
     groups = directory.groups
     return {
@@ -139,7 +179,7 @@ def _known(name: str) -> bool:
 
 
 def _pass_over(call: Call, name: str, value: object) -> None:
-    """Take a setting that there is none of here where it says what is so anyway; raises ``Precondition`` where not."""
+    """Take a setting that is not to be set here where it says what is so anyway; raises ``Precondition`` where not."""
     configured = call.accounts.settings
     secret = {
         "ldap_search_password": configured.ldap.password if configured.ldap is not None else "",
@@ -147,9 +187,12 @@ def _pass_over(call: Call, name: str, value: object) -> None:
     }.get(name, "")
     if secret and isinstance(value, str) and hmac.compare_digest(secret.encode(), value.encode()):
         return
-    if value and name != "scan_all_policy":
-        raise Precondition(f"{name[:60]} cannot be set here: how people log in is set in the configuration file")
+    if not value or value == "{}" or name in _WITHOUT_EFFECT:
+        return
+    if name in SECRETS or name in USUAL:
+        raise Precondition(f"{name} cannot be set here: how people log in is set in the configuration file")
+    raise Precondition(f"{name[:60]} is a setting of Harbor's that this registry does not have")
 
 
-def _same(present: str | int | bool, given: object) -> bool:
+def _same(present: Said, given: object) -> bool:
     return type(present) is type(given) and present == given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -12,21 +11,20 @@ import msgspec
 from lading.access import arrivals
 from lading.access.directory.away import Away
 from lading.access.directory.people import among, groups_like, like
-from lading.access.directory.settings import DirectorySettings, GroupSettings, Scope, pinned
+from lading.access.directory.settings import DirectorySettings, GroupSettings, Scope
 from lading.access.directory.threads import Directory
 from lading.access.users import check_name
 from lading.api.harbor.call import Call, Model, Text
 from lading.api.harbor.problems import JSON, Precondition, body
 from lading.api.harbor.usergroups import GroupAnswer
 from lading.api.request import Response
+from lading.control.logins import Logins, kept_directory
+from lading.control.sections import SCOPES
 from lading.errors import Invalid, LadingError, Missing
 from lading.stores.metadata.transaction import Transaction
 
 if TYPE_CHECKING:
     from lading.access.directory.connection import Connection
-
-SCOPES: dict[Scope, int] = {"base": 0, "one": 1, "sub": 2}
-"""Harbor's numbers for how deep is searched."""
 
 _MOST_FOUND = 200
 _MOST_NAMES = 200
@@ -71,20 +69,20 @@ class Names(Model):
 async def ping(call: Call) -> Response:
     """Whether a directory answers, accepts the account that searches, and has the base."""
     given = await call.body(Given)
-    configured = call.accounts.settings.ldap
+    kept = await call.services.metadata.read(lambda tx: Logins(tx, call.accounts.seal).read())
+    configured = kept_directory(kept, call.accounts.seal, call.accounts.settings)
     if not given.ldap_url and configured is None:
-        raise Invalid("ldap_url is missing, and no directory is configured (accounts.ldap)")
+        raise Invalid("ldap_url is missing, and no directory is set")
     settings = _meant(given, configured)
-    if given.ldap_url:
-        settings = await asyncio.get_running_loop().run_in_executor(None, pinned, settings)
-    directory = call.accounts.directory or Directory(settings)
+    own = (await call.accounts.sources.current()).directory
+    directory = own or Directory(settings)
     try:
         await directory.ask(_try, settings)
         outcome = Outcome(success=True, message="")
     except Away as away:
         outcome = Outcome(success=False, message=away.why)
     finally:
-        if directory is not call.accounts.directory:
+        if directory is not own:
             directory.close()
     return call.json(outcome)
 
@@ -92,7 +90,7 @@ async def ping(call: Call) -> Response:
 async def users(call: Call) -> Response:
     """People of the directory with ``username`` in their name; 200 at the most."""
     term = call.argument("username")
-    found = await _directory(call).ask(partial(like, term=term, most=_MOST_FOUND))
+    found = await (await _directory(call)).ask(partial(like, term=term, most=_MOST_FOUND))
     return call.json([PersonFound(person.name, person.full_name, person.email) for person in found])
 
 
@@ -103,7 +101,7 @@ async def bring(call: Call) -> Response:
         raise Invalid(f"ldap_uid_list has 1 to {_MOST_NAMES} names")
     failed = {name: "it is no name that a user can have" for name in names if not _possible(name)}
     asked = [name for name in names if name not in failed]
-    found = await _directory(call).ask(partial(among, names=asked)) if asked else []
+    found = await (await _directory(call)).ask(partial(among, names=asked)) if asked else []
     by_name = {person.name.casefold(): person for person in found}
     for name in asked:
         person = by_name.get(name.casefold())
@@ -130,16 +128,17 @@ async def groups(call: Call) -> Response:
     name, dn = call.argument("groupname"), call.argument("groupdn")
     if not name and not dn:
         raise Invalid("groupname or groupdn is missing")
-    found = await _directory(call).ask(partial(groups_like, term=name, dn=dn, most=_MOST_FOUND))
+    found = await (await _directory(call)).ask(partial(groups_like, term=name, dn=dn, most=_MOST_FOUND))
     if dn and not found:
         raise Missing("the directory has no group of that DN where groups are looked for")
     return call.json([GroupAnswer(0, one.name, 1, one.dn) for one in found])
 
 
-def _directory(call: Call) -> Directory:
-    if call.accounts.directory is None:
-        raise Precondition("no directory is configured: see accounts.ldap")
-    return call.accounts.directory
+async def _directory(call: Call) -> Directory:
+    directory = (await call.accounts.sources.current()).directory
+    if directory is None:
+        raise Precondition("no directory is set: see accounts.ldap, or auth_mode and ldap_url of the configurations")
+    return directory
 
 
 def _meant(given: Given, configured: DirectorySettings | None) -> DirectorySettings:
@@ -149,7 +148,8 @@ def _meant(given: Given, configured: DirectorySettings | None) -> DirectorySetti
     same = configured is not None and given.ldap_url == configured.url and given.ldap_search_dn == configured.user
     password = given.ldap_search_password
     if same and configured is not None:
-        return replace(configured, password=password or configured.password, base=given.ldap_base_dn or configured.base)
+        password = password or configured.password
+        return replace(configured, password=password, base=given.ldap_base_dn or configured.base, guarded=True)
     if given.ldap_search_dn and not password:
         raise Invalid("ldap_search_password is missing: the stored one goes to the configured directory alone")
     return DirectorySettings(
@@ -164,6 +164,7 @@ def _meant(given: Given, configured: DirectorySettings | None) -> DirectorySetti
         uid=given.ldap_uid or "uid",
         timeout=given.ldap_connection_timeout,
         groups=GroupSettings(),
+        guarded=True,
     )
 
 

@@ -69,7 +69,7 @@ async def ping(call: Call) -> Response:
 
 async def login(request: Request, services: Services, accounts: Accounts) -> Response:
     """Send a browser to the provider."""
-    oidc = _configured(accounts)
+    oidc = await _configured(accounts)
     _only(request, "GET")
     target = safe_target(request.argument("redirect_url") or "")
     where, kept = await oidc.begin(_own(request, services) + _CALLBACK, target)
@@ -79,7 +79,7 @@ async def login(request: Request, services: Services, accounts: Accounts) -> Res
 
 async def callback(request: Request, services: Services, accounts: Accounts) -> Response:
     """What the provider sends a browser back with."""
-    oidc = _configured(accounts)
+    oidc = await _configured(accounts)
     _only(request, "GET")
     answer = dict(reversed(request.arguments()))
     if any(len(value) > _MOST_ANSWER or "\0" in value for value in answer.values()):
@@ -106,7 +106,7 @@ async def callback(request: Request, services: Services, accounts: Accounts) -> 
 
 async def onboard(request: Request, services: Services, accounts: Accounts) -> Response:
     """Choose a name: a page with a form, and what it sends (or JSON, as Harbor's portal does)."""
-    oidc = _configured(accounts)
+    oidc = await _configured(accounts)
     secret = cookies.read(request, _ARRIVAL)
     person = await services.metadata.read(lambda tx: oidc.identities(tx).arrived(secret))
     if person is None:
@@ -172,10 +172,11 @@ async def _chosen(request: Request, *, as_json: bool) -> str:
     return name
 
 
-def _configured(accounts: Accounts) -> Oidc:
-    if accounts.oidc is None:
-        raise Missing("no OIDC provider is configured here (accounts.oidc)")
-    return accounts.oidc
+async def _configured(accounts: Accounts) -> Oidc:
+    oidc = (await accounts.sources.current()).oidc
+    if oidc is None:
+        raise Missing("no OIDC provider is set here (accounts.oidc, or auth_mode of the API's configurations)")
+    return oidc
 
 
 def _only(request: Request, method: str) -> None:

@@ -117,7 +117,7 @@ ROUTES = (
         configure.update,
         system("configuration", "update"),
         body=configure.Values,
-        partly="what the configuration file says cannot be changed: 412",
+        partly="what the configuration file says cannot be changed: 412; no uaa_auth and http_auth",
     ),
     Route("GET", "/permissions", permissions.get, KNOWN, permissions.Pairs),
     Route(

@@ -73,17 +73,14 @@ async def get(call: Call) -> Response:
     """What clients look at before they do anything."""
     manners = call.services.manners
     settings = await call.services.metadata.read(read)
-    oidc = call.accounts.settings.oidc
+    source = await call.accounts.sources.current()
+    provider = source.ways.provider
     told = Information(
-        auth_mode="oidc_auth"
-        if oidc is not None
-        else "ldap_auth"
-        if call.accounts.settings.ldap is not None
-        else "db_auth",
-        primary_auth_mode=False,
+        auth_mode=source.ways.mode,
+        primary_auth_mode=source.primary,
         self_registration=call.accounts.settings.self_registration,
         banner_message=settings.banner,
-        oidc_provider_name=oidc.name if oidc is not None else None,
+        oidc_provider_name=provider.name if provider is not None else None,
     )
     if call.known:
         origin = manners.external or call.request.origin

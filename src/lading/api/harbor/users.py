@@ -134,7 +134,7 @@ async def current(call: Call) -> Response:
     """Whoever calls; robots are no users."""
     if call.who.kind is not Kind.USER:
         raise Precondition(f"{call.who.name} is a robot, and only users are to be seen here")
-    oidc = call.accounts.oidc
+    oidc = (await call.accounts.sources.current()).oidc
 
     async def read(tx: Transaction) -> UserAnswer:
         user = await _find(tx, call.who.id)
@@ -243,7 +243,7 @@ async def set_password(call: Call) -> Response:
 async def set_cli_secret(call: Call) -> Response:
     """Give a user of an OIDC provider another secret to log in with where there is no browser."""
     given = await call.body(CliSecret)
-    oidc = call.accounts.oidc
+    oidc = (await call.accounts.sources.current()).oidc
 
     async def change(tx: Transaction) -> None:
         user = await _find(tx, call.number("user_id"))
