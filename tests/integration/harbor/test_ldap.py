@@ -111,6 +111,23 @@ def test_import_and_members(registry: Lading, admin: Client) -> None:
     assert "carol" in {user["username"] for user in admin.get("/users").json()}
     for names in ([], ["x"] * 3 + [f"n{number}" for number in range(200)], [""] * 2):
         assert admin.post("/ldap/users/import", json={"ldap_uid_list": names}).status_code in (400, 404)
+    for dn, told in (
+        (f"cn=none,{GROUPS}", "has no group"),
+        (f"uid=alice,{PEOPLE}", "has no group"),
+        ("no,dn=", "has no group"),
+        (f"cn={'x' * 512},{GROUPS}", "512"),
+    ):
+        group = {"group_type": 1, "group_name": "ghosts", "ldap_group_dn": dn}
+        refused = admin.post("/usergroups", json=group)
+        assert refused.status_code == 400
+        assert told in refused.text
+        assert admin.post("/projects/fleet/members", json={"role_id": 3, "member_group": group}).status_code in (
+            400,
+            404,
+        )
+    assert not admin.get("/usergroups", params={"groupname": "ghosts"}).json()
+    number = made(admin.post("/usergroups", json={"group_type": 1, "ldap_group_dn": f"cn=developers,{GROUPS}"}))
+    assert admin.get(f"/usergroups/{number}").json()["group_name"] == "developers", "as the directory calls it"
     group = {"group_type": 1, "group_name": "leads", "ldap_group_dn": f"cn=leads,{GROUPS}"}
     made(admin.post("/projects/fleet/members", json={"role_id": 3, "member_group": group}))
     with Client(registry.url + API, auth=("alice", WORD.format(name="alice"))) as alice:

@@ -221,6 +221,9 @@ def test_a_secret_goes_to_the_place_it_was_given_for(admin: Client, slapd: Slapd
     assert not answer["success"]
     assert "certificate" in answer["message"]
     assert server.ask("alice", WORD.format(name="alice")).status_code == 503
+    group = {"group_name": "unseen", "group_type": 1, "ldap_group_dn": f"cn=leads,{GROUPS}"}
+    refused = admin.post("/usergroups", json=group)
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (503, "UNAVAILABLE"), "nothing is made unseen"
 
 
 def test_a_provider_and_another_one(server: WithAccounts, admin: Client) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lading.access.directory.away import Away
-from lading.access.directory.settings import DirectorySettings, Scope
+from lading.access.directory.settings import DirectorySettings
 
 if TYPE_CHECKING:
     from lading.access.directory.connection import Connection, Entry
@@ -148,18 +148,27 @@ def like(connection: Connection, settings: DirectorySettings, term: str, most: i
 def groups_like(connection: Connection, settings: DirectorySettings, term: str, dn: str, most: int) -> list[Group]:
     """Groups with ``term`` in their name, or the one of a DN."""
     groups = settings.groups
+    if dn:
+        found = group_of(connection, settings, dn)
+        return [found] if found is not None else []
+    condition = f"({groups.name}=*{escaped(term)}*)" if term else f"({groups.name}=*)"
     base = groups.base or settings.base
-    if dn and not under(dn, base):
-        return []
-    condition = f"({groups.name}=*{escaped(term)}*)" if term and not dn else f"({groups.name}=*)"
-    scope: Scope = "base" if dn else groups.scope
-    try:
-        entries = connection.search(dn or base, _both(condition, groups.filter), scope, (groups.name,), most)
-    except Away:
-        if dn:
-            return []  # there is none of that name
-        raise
+    entries = connection.search(base, _both(condition, groups.filter), groups.scope, (groups.name,), most)
     return [Group(entry.dn, entry.text(groups.name)) for entry in entries]
+
+
+def group_of(connection: Connection, settings: DirectorySettings, dn: str) -> Group | None:
+    """The group of a DN, which is where groups are looked for; anywhere, where nothing says where that is."""
+    groups = settings.groups
+    if groups.base and not under(dn, groups.base):
+        return None
+    try:
+        entries = connection.search(dn, _both(f"({groups.name}=*)", groups.filter), "base", (groups.name,), 1)
+    except Away as away:
+        if away.silent:
+            raise
+        return None  # there is none of that name
+    return next((Group(entry.dn, entry.text(groups.name)) for entry in entries), None)
 
 
 def groups_of(

@@ -8,7 +8,7 @@ from lading.access.permissions import within
 from lading.access.roles import Roles
 from lading.access.users import Users
 from lading.api.harbor.call import Call, Id, Model, Text
-from lading.api.harbor.usergroups import SOURCES, GroupGiven, make
+from lading.api.harbor.usergroups import SOURCES, GroupGiven, in_directory, make
 from lading.api.request import Response
 from lading.errors import Denied, Invalid, Missing
 from lading.stores.metadata.transaction import Transaction
@@ -71,10 +71,11 @@ async def index(call: Call) -> Response:
 async def create(call: Call) -> Response:
     """Make a user or a group a member; nobody gives a role that may more than they."""
     given = await call.body(MemberNew)
+    named = await _confirmed(call, given.member_group) if given.member_group is not None else ""
 
     async def add(tx: Transaction) -> Member:
         await _may_give(call, tx, given.role_id)
-        kind, entity = await _entity(call, tx, given)
+        kind, entity = await _entity(call, tx, given, named)
         made = await Members(tx).add(call.here.id, kind, entity, given.role_id)
         await call.note(tx, "create", "member", made.name, project=call.here.name, detail=f"role={made.role}")
         return made
@@ -131,7 +132,25 @@ async def _may_give(call: Call, tx: Transaction, role: int) -> None:
         raise Denied(f"the role {found.name} may more than you: an administrator can give or take it")
 
 
-async def _entity(call: Call, tx: Transaction, given: MemberNew) -> tuple[KindOfMember, int]:
+async def _confirmed(call: Call, wanted: GroupNamed) -> str:
+    """What the directory calls a group that is to be made; raises ``Missing`` where it has none of that DN."""
+    dn = wanted.ldap_group_dn
+    if wanted.id or not dn or SOURCES.get(wanted.group_type) != "ldap":
+        return ""
+
+    async def is_to_be_made(tx: Transaction) -> bool:
+        there = await Groups(tx).of_subject("ldap", dn)
+        return there is None and await (await call.rights(tx)).allowed("user-group", "create")
+
+    if not await call.services.metadata.read(is_to_be_made):
+        return ""
+    found = await in_directory(call, dn)
+    if found is None:
+        raise Missing("the directory has no group of that DN where groups are looked for")
+    return found
+
+
+async def _entity(call: Call, tx: Transaction, given: MemberNew, named: str) -> tuple[KindOfMember, int]:
     user, group = given.member_user or UserNamed(), given.member_group or GroupNamed()
     # clients send both, the other one empty
     if (user == UserNamed()) == (group.id == 0 and not group.group_name and not group.ldap_group_dn):
@@ -142,10 +161,10 @@ async def _entity(call: Call, tx: Transaction, given: MemberNew) -> tuple[KindOf
         if found is None:
             raise Missing(f"there is no user {user.username or user.user_id}")
         return "u", found.id
-    return "g", await _group(call, tx, group)
+    return "g", await _group(call, tx, group, named)
 
 
-async def _group(call: Call, tx: Transaction, wanted: GroupNamed) -> int:
+async def _group(call: Call, tx: Transaction, wanted: GroupNamed, named: str) -> int:
     groups = Groups(tx)
     if wanted.id:
         found = await groups.find(wanted.id)
@@ -155,7 +174,7 @@ async def _group(call: Call, tx: Transaction, wanted: GroupNamed) -> int:
             found = await make(
                 tx,
                 GroupGiven(
-                    group_name=wanted.group_name or wanted.ldap_group_dn[:255],
+                    group_name=wanted.group_name or named or wanted.ldap_group_dn[:255],
                     group_type=wanted.group_type,
                     ldap_group_dn=wanted.ldap_group_dn,
                 ),

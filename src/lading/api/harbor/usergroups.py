@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+from lading.access.directory.people import group_of
 from lading.access.groups import Group, Groups
 from lading.access.users import LOCAL
 from lading.api.harbor.call import Call, Id, Model, Text
@@ -13,6 +15,7 @@ from lading.stores.metadata.paging import Match
 from lading.stores.metadata.transaction import Transaction
 
 SOURCES = {1: "ldap", 2: LOCAL, 3: "oidc"}
+MOST_DN = 512
 _TYPES = {source: number for number, source in SOURCES.items()}
 
 
@@ -57,8 +60,13 @@ async def search(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    """Add a group."""
+    """Add a group; one of LDAP must be in the directory, whose name for it is taken where none is given."""
     given = await call.body(GroupGiven)
+    if SOURCES.get(given.group_type) == "ldap" and given.ldap_group_dn:
+        found = await in_directory(call, given.ldap_group_dn)
+        if found is None:
+            raise Invalid("ldap_group_dn: the directory has no group of that DN where groups are looked for")
+        given.group_name = given.group_name or found
 
     async def add(tx: Transaction) -> Group:
         made = await make(tx, given)
@@ -107,9 +115,20 @@ async def make(tx: Transaction, given: GroupGiven) -> Group:
     if source == "ldap" and not given.ldap_group_dn:
         raise Invalid("ldap_group_dn is missing: a group of LDAP is known by it")
     subject = {"ldap": given.ldap_group_dn, "oidc": given.group_name}.get(source, "")
-    if len(subject) > 512:
-        raise Invalid("ldap_group_dn has more than 512 characters")
+    if len(subject) > MOST_DN:
+        raise Invalid(f"ldap_group_dn has more than {MOST_DN} characters")
     return await Groups(tx).add(given.group_name, source=source, subject=subject)
+
+
+async def in_directory(call: Call, dn: str) -> str | None:
+    """What the directory calls the group of a DN; empty where there is no directory to ask, None where it has none."""
+    directory = (await call.accounts.sources.current()).directory
+    if directory is None:
+        return ""
+    if len(dn) > MOST_DN:
+        raise Invalid(f"ldap_group_dn has more than {MOST_DN} characters")
+    found = await directory.ask(partial(group_of, dn=dn))
+    return found.name if found is not None else None
 
 
 def answer(group: Group) -> GroupAnswer:
