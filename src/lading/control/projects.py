@@ -134,9 +134,12 @@ _UNLINKED = Statement(
         ~exists().where(project_repositories.c.repository_id == repositories.c.id)
     )
 )
+ALLOWLIST = "cve_allowlist"
+"""What is kept beside the metadata, and is none: see :mod:`lading.control.allowlists`."""
+
 _METADATA = Statement(
     select(project_metadata.c.name, project_metadata.c.value)
-    .where(project_metadata.c.project_id == bindparam("project"))
+    .where(project_metadata.c.project_id == bindparam("project"), project_metadata.c.name != ALLOWLIST)
     .order_by(project_metadata.c.name)
 )
 _SET_METADATA = Statement(
@@ -304,7 +307,12 @@ class Projects:
 
     async def set_metadata(self, project: int, name: str, value: str | None) -> None:
         """Set one of them; None takes it away. ``public`` is no metadata here: see :meth:`set_public`."""
-        if not name or len(name) > _METADATA_NAME_MOST or (value is not None and len(value) > 4096):
+        if (
+            not name
+            or name == ALLOWLIST
+            or len(name) > _METADATA_NAME_MOST
+            or (value is not None and len(value) > 4096)
+        ):
             raise Invalid("a setting of a project has a name of 1 to 64 characters and a value of at most 4096")
         if value is None:
             await self._tx.execute(_UNSET_METADATA, project=project, name=name)

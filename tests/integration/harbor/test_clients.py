@@ -65,6 +65,33 @@ def test_a_project_that_terraform_made_is_as_it_was_planned(admin: Client, proje
     )
 
 
+def test_an_allowlist_is_as_it_was_planned(admin: Client, logged_in: As, project: str) -> None:
+    """A project shows the registry's where it has that, and its own otherwise."""
+    number = int(project.rpartition("/")[2])
+    system = {"items": [{"cve_id": "CVE-2024-3094"}], "expires_at": 2_000_000_000}
+    assert admin.put("/system/CVEAllowlist", json=system).status_code == 200
+    told = admin.get("/system/CVEAllowlist").json()
+    assert (told["items"], told["expires_at"], told["project_id"]) == (system["items"], system["expires_at"], 0)
+    assert admin.get(project).json()["cve_allowlist"]["items"] == system["items"]
+    own = {"items": [{"cve_id": "CVE-2021-44228"}, {"cve_id": "GHSA-jfh8-c2jp-5v3q"}]}
+    change = {"metadata": {"reuse_sys_cve_allowlist": "false"}, "cve_allowlist": own}
+    assert admin.put(project, json=change).status_code == 200
+    told = admin.get(project).json()["cve_allowlist"]
+    assert (told["items"], told["project_id"], "expires_at" in told) == (own["items"], number, False)
+    assert admin.get("/projects?name=terraformed").json()[0]["cve_allowlist"] == told
+    assert "cve_allowlist" not in admin.get(f"{project}/metadatas").json(), "it is none of the metadata"
+    assert admin.put(project, json={"metadata": {"severity": "low"}}).status_code == 200
+    assert admin.get(project).json()["cve_allowlist"] == told, "what is not sent stays"
+    refused: list[list[dict[str, str]]] = [[{"cve_id": "a"}] * 2, [{}]]
+    refused += [[{"cve_id": one}] for one in ("", "a b", "x" * 129)]
+    for wrong in refused:
+        assert admin.put(project, json={"cve_allowlist": {"items": wrong}}).status_code == 400
+        assert admin.put("/system/CVEAllowlist", json={"items": wrong}).status_code == 400
+    assert admin.put(project, json={"cve_allowlist": {}}).status_code == 200
+    assert admin.get(project).json()["cve_allowlist"]["items"] == []
+    assert logged_in("").get("/system/CVEAllowlist").status_code == 401
+
+
 def test_members_come_with_the_other_kind_empty(admin: Client, project: str) -> None:
     add_user(admin, "planned")
     made(admin.post("/usergroups", json={"group_name": "planners", "group_type": 3}))

@@ -147,6 +147,8 @@ POST    /ldap/ping                                    system
 GET     /ldap/users/search                            system
 POST    /ldap/users/import                            system
 GET     /ldap/groups/search                           system
+GET     /system/CVEAllowlist                          login
+PUT     /system/CVEAllowlist                          system
 GET     /system/gc                                    system
 GET     /system/gc/schedule                           system
 POST    /system/gc/schedule                           system

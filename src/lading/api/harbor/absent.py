@@ -54,8 +54,6 @@ GET /system/purgeaudit
 GET,PUT /system/purgeaudit/{purge_id}
 GET /system/purgeaudit/{purge_id}/log
 GET,POST,PUT /system/purgeaudit/schedule
-allowlist:
-GET,PUT /system/CVEAllowlist
 jobservice:
 GET /jobservice/pools
 GET /jobservice/pools/{pool_id}/workers

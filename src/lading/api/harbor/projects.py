@@ -9,11 +9,12 @@ from lading.access.permissions import ROLES
 from lading.access.principal import Kind
 from lading.access.rights import Rights
 from lading.access.users import Users
-from lading.api.harbor import metadata
+from lading.api.harbor import allowlist, metadata
 from lading.api.harbor.call import Call, Id, Model, Number, Text, moment
 from lading.api.harbor.permission import refusal
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
+from lading.control.allowlists import Allowlists
 from lading.control.projects import Project, Projects
 from lading.control.quotas import UNLIMITED, Quotas
 from lading.control.settings import read as settings
@@ -41,6 +42,7 @@ class ProjectAnswer(Model):
     current_user_role_ids: list[int]
     repo_count: int
     metadata: metadata.Metadata
+    cve_allowlist: allowlist.AllowlistAnswer
     registry_id: int | None = None
 
 
@@ -50,6 +52,7 @@ class ProjectNew(Model):
     project_name: Text = ""
     public: bool | None = None
     metadata: metadata.Metadata | None = None
+    cve_allowlist: allowlist.AllowlistGiven | None = None
     storage_limit: Number | None = None
     registry_id: Id | None = None
 
@@ -143,6 +146,8 @@ async def create(call: Call) -> Response:
         owner = call.who.id if call.who.kind is Kind.USER else None
         made = await Projects(tx).add(given.project_name, owner, public=public, most_bytes=limit)
         await metadata.keep(tx, made, values)
+        if given.cve_allowlist is not None and given.cve_allowlist.items:
+            await Allowlists(tx).set(made.id, given.cve_allowlist.ids, given.cve_allowlist.expires_at)
         await call.note(tx, "create", "project", made.name, project=made.name)
         return made
 
@@ -164,7 +169,7 @@ async def get(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """Set what can be changed: whether it is public, and the other metadata."""
+    """Set what can be changed: whether it is public, the other metadata, and its allowlist where one is given."""
     given = await call.body(ProjectNew)
     values = given.metadata.given() if given.metadata else {}
     if given.public is not None:
@@ -172,6 +177,8 @@ async def update(call: Call) -> Response:
 
     async def change(tx: Transaction) -> None:
         await metadata.keep(tx, call.here, values)
+        if given.cve_allowlist is not None:
+            await Allowlists(tx).set(call.here.id, given.cve_allowlist.ids, given.cve_allowlist.expires_at)
         told = ", ".join(f"{name}={value}" for name, value in values.items())
         await call.note(tx, "update", "project", call.here.name, project=call.here.name, detail=told)
 
@@ -240,6 +247,7 @@ async def answer(tx: Transaction, rights: Rights, project: Project, owner: str, 
         current_user_role_id=roles[0] if roles else 0,
         current_user_role_ids=roles,
         repo_count=repositories,
+        cve_allowlist=allowlist.answer(await Allowlists(tx).of(project.id), project.id),
         metadata=metadata.Metadata(**{**known, metadata.PUBLIC: "true" if project.public else "false"}),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lading.api.harbor import (
+    allowlist,
     artifacts,
     audit,
     configure,
@@ -140,6 +141,14 @@ ROUTES = (
     Route("PUT", "/users/{user_id}/sysadmin", users.set_admin, system("user", "update"), body=users.Administrator),
     Route("PUT", "/users/{user_id}/password", users.set_password, own("user", "update"), body=users.Password),
     Route("PUT", "/users/{user_id}/cli_secret", users.set_cli_secret, own("user", "update"), body=users.CliSecret),
+    Route("GET", "/system/CVEAllowlist", allowlist.get, KNOWN, allowlist.AllowlistAnswer),
+    Route(
+        "PUT",
+        "/system/CVEAllowlist",
+        allowlist.update,
+        system("configuration", "update"),
+        body=allowlist.AllowlistGiven,
+    ),
     Route("POST", "/system/oidc/ping", oidc.ping, system("configuration", "update"), body=oidc.Ping),
     Route(
         "GET",
@@ -167,7 +176,6 @@ ROUTES = (
         ANYBODY,
         list[projects.ProjectAnswer],
         query=(*LIST, "name", "public", "owner", "with_detail"),
-        partly="no cve_allowlist",
     ),
     Route(
         "HEAD",
@@ -180,10 +188,8 @@ ROUTES = (
     Route(
         "POST", "/projects", projects.create, KNOWN, body=projects.ProjectNew, status=201, partly="no proxy projects"
     ),
-    Route("GET", _P, projects.get, project("project", "read"), projects.ProjectAnswer, partly="no cve_allowlist"),
-    Route(
-        "PUT", _P, projects.update, project("project", "update"), body=projects.ProjectNew, partly="no cve_allowlist"
-    ),
+    Route("GET", _P, projects.get, project("project", "read"), projects.ProjectAnswer),
+    Route("PUT", _P, projects.update, project("project", "update"), body=projects.ProjectNew),
     Route("DELETE", _P, projects.delete, project("project", "delete")),
     Route("GET", f"{_P}/_deletable", projects.deletable, project("project", "delete"), projects.Deletable),
     Route("GET", f"{_P}/summary", projects.summary, project("project", "read"), projects.Summary),
