@@ -31,6 +31,7 @@ from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
 from lading.control.accounts import Accounts, are_on, tend
 from lading.control.audit import Syslog
+from lading.control.auditpurge import AuditPurge
 from lading.control.directory import Sync
 from lading.control.health import Health
 from lading.control.logins import decoded, in_force, stored
@@ -230,6 +231,7 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: Kind(partial(_sync, registry)),
     "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, registry.configuration.proxy)),
+    "purge-audit": lambda registry: Kind(AuditPurge(registry.metadata).work),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
     "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled),

@@ -134,6 +134,41 @@ _LISTED = Listing(
     most=COUNTED,
 )
 
+EVENTS = (
+    "create_artifact",
+    "create_label",
+    "create_member",
+    "create_project",
+    "create_robot",
+    "create_user",
+    "create_user-group",
+    "delete_artifact",
+    "delete_blob",
+    "delete_label",
+    "delete_member",
+    "delete_metadata",
+    "delete_project",
+    "delete_repository",
+    "delete_robot",
+    "delete_tag",
+    "delete_user",
+    "delete_user-group",
+    "login_user",
+    "pull_artifact",
+    "update_artifact",
+    "update_configuration",
+    "update_label",
+    "update_member",
+    "update_metadata",
+    "update_project",
+    "update_quota",
+    "update_repository",
+    "update_robot",
+    "update_user",
+    "update_user-group",
+)
+"""The kinds of things that the log tells of: operations, each on a kind of thing."""
+
 
 @lru_cache(maxsize=256)
 def _page(names: frozenset[str]) -> Statement:

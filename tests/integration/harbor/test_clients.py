@@ -6,6 +6,8 @@ package registry has them ready to run.
 
 from __future__ import annotations
 
+import json
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,6 +16,7 @@ from tests.integration.harbor.conftest import ADMIN, API, PASSWORD, As, add_proj
 from tests.support.http import Client
 from tests.support.images import image
 from tests.support.lading import Lading
+from tests.support.replication import until
 
 EVERYTHING = {
     "auth_mode": "db_auth",
@@ -178,6 +181,45 @@ def test_another_registry_as_terraform_keeps_it(registry: Lading, admin: Client)
     assert admin.put(f"/registries/{number}", json=change).status_code == 200
     assert admin.get(f"/registries/{number}").json()["insecure"] is False
     assert admin.delete(f"/registries/{number}").status_code == 200
+
+
+def test_the_audit_log_is_purged_as_it_was_planned(admin: Client) -> None:
+    parameters = {"audit_retention_hour": 48, "include_event_types": "create_artifact,pull_artifact,other"}
+    body = {"schedule": {"type": "Custom", "cron": "0 15 4 * * *"}, "parameters": parameters}
+    assert admin.post("/system/purgeaudit/schedule", json=body).status_code == 201
+    planned = admin.get("/system/purgeaudit/schedule").json()
+    assert (planned["schedule"]["type"], planned["schedule"]["cron"]) == ("Custom", "0 15 4 * * *")
+    assert json.loads(planned["job_parameters"]) == parameters
+    listed = admin.get("/schedules")
+    (one,) = (each for each in listed.json() if each["vendor_type"] == "PURGE_AUDIT_LOG")
+    assert (one["cron"], listed.headers["x-total-count"]) == ("0 15 4 * * *", str(len(listed.json())))
+    assert admin.get("/schedules/all/paused").json() == {"paused": False}
+    assert admin.get("/schedules/GARBAGE_COLLECTION/paused").status_code == 400
+    for wrong in (
+        {},
+        {**parameters, "include_event_types": "everything"},
+        {**parameters, "audit_retention_hour": "2d"},
+    ):
+        assert admin.put("/system/purgeaudit/schedule", json={**body, "parameters": wrong}).status_code == 400
+
+    now = {"schedule": {"type": "Manual"}, "parameters": {**parameters, "audit_retention_hour": 0, "dry_run": True}}
+    number = made(admin.post("/system/purgeaudit/schedule", json=now))
+    run = until(lambda: over(admin.get(f"/system/purgeaudit/{number}").json()), "the purge has run")
+    assert (run["job_name"], run["job_kind"], run["job_status"]) == ("PURGE_AUDIT_LOG", "MANUAL", "Success")
+    assert json.loads(run["job_parameters"])["found"] > 0
+    assert "would go" in admin.get(f"/system/purgeaudit/{number}/log").text
+    assert number in {each["id"] for each in admin.get("/system/purgeaudit").json()}
+    assert admin.get(f"/system/gc/{number}").status_code == 404, "it is a run of something else"
+    assert admin.put(f"/system/purgeaudit/{number}").status_code == 200
+    off = {"schedule": {"type": "None"}}
+    assert admin.put("/system/purgeaudit/schedule", json=off).status_code == 200
+    assert admin.get("/system/purgeaudit/schedule").json() == {}
+    assert not [each for each in admin.get("/schedules").json() if each["vendor_type"] == "PURGE_AUDIT_LOG"]
+
+
+def over(run: dict[str, Any]) -> dict[str, Any] | None:
+    """A run that has ended."""
+    return run if run["job_status"] not in ("Pending", "Running") else None
 
 
 # ---- harbor-cli

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +18,7 @@ from lading.stores.metadata.transaction import Statement, Transaction
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
 from tests.support.issuer import CLIENT, SECRET, Issuer, Key
+from tests.support.postgres import Postgres
 
 API = "/api/v2.0"
 _AGE = Statement(
@@ -371,3 +375,26 @@ def test_the_test_call_reaches_nothing_inside(server: WithAccounts, url: str) ->
         answer = admin.post(f"{API}/system/oidc/ping", json={"url": url})
     assert answer.status_code == 400, answer.text
     assert answer.json()["errors"][0]["code"] == "BAD_REQUEST"
+
+
+# ---- at one moment
+
+
+def test_two_first_logins_at_once_are_both_let_in(tmp_path: Path, issuer: Issuer, postgres: Postgres) -> None:
+    """Of one person, in several browsers and two processes, on the index where writers go beside each other."""
+    index = {"database": {"url": postgres.empty()}}
+    settings = {**issuer.configuration(autoonboard=True), "lockout": {"attempts": 0}}
+    with WithAccounts(tmp_path, settings, configuration=index, workers=2) as server, ExitStack() as open_:
+        for number in range(3):
+            person(issuer, f"twice{number}", "crowd")
+            browsers = [open_.enter_context(Client(server)) for _ in range(6)]
+            ways = [to_the_provider(browser) for browser in browsers]
+            with ThreadPoolExecutor(6) as together:
+                answers = list(together.map(lambda one: one[0].get(one[1]), zip(browsers, ways, strict=True)))
+            assert [(one.status_code, one.headers.get("location")) for one in answers] == [(302, "/")] * 6
+            assert len({current(browser)["user_id"] for browser in browsers}) == 1
+        with Client(server, auth=(ADMIN, PASSWORD)) as admin:
+            names = sorted(user["username"] for user in admin.get(f"{API}/users?page_size=100").json())
+            assert [name for name in names if name.startswith("twice")] == ["twice0", "twice1", "twice2"]
+            (crowd,) = admin.get(f"{API}/usergroups?groupname=crowd").json()
+            assert crowd["group_type"] == 3

@@ -156,6 +156,15 @@ PUT     /system/gc/schedule                           system
 GET     /system/gc/{gc_id}                            system
 PUT     /system/gc/{gc_id}                            system
 GET     /system/gc/{gc_id}/log                        system
+GET     /system/purgeaudit                            system
+GET     /system/purgeaudit/schedule                   system
+POST    /system/purgeaudit/schedule                   system
+PUT     /system/purgeaudit/schedule                   system
+GET     /system/purgeaudit/{purge_id}                 system
+PUT     /system/purgeaudit/{purge_id}                 system
+GET     /system/purgeaudit/{purge_id}/log             system
+GET     /schedules                                    system
+GET     /schedules/{job_type}/paused                  system
 """
 
 _REPOSITORY = "/projects/{project_name}/repositories/{repository_name}"

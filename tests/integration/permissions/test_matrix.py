@@ -20,7 +20,8 @@ import pytest
 from lading.api import token
 from lading.api.distribution import routes
 from lading.api.harbor import browsers, face
-from lading.api.harbor.routes import ROUTES, Route
+from lading.api.harbor.route import Route
+from lading.api.harbor.routes import ROUTES
 from tests.integration.permissions.callers import ABSENT, API, PRIVATE, PUBLIC, Caller, World
 from tests.integration.permissions.harbor import NEEDS, holds, on_the_wire
 from tests.support.access import certificates
@@ -188,8 +189,9 @@ class Asking:
             "tag_name": "none",
             "meta_name": "severity",
             "addition": "build_history",
+            "job_type": "all",
             "user_id": self._victim,
-            **dict.fromkeys(("group_id", "mid", "gc_id", "trust_id", "task_id", "id"), "999999"),
+            **dict.fromkeys(("group_id", "mid", "gc_id", "purge_id", "trust_id", "task_id", "id"), "999999"),
         }.items():
             found = found.replace(f"{{{name}}}", value)
         for name in ("robot", "label"):

@@ -49,11 +49,6 @@ GET,PUT,POST /system/scanAll/schedule
 POST /system/scanAll/stop
 systeminfo:
 GET /systeminfo/getcert
-purge of the audit log:
-GET /system/purgeaudit
-GET,PUT /system/purgeaudit/{purge_id}
-GET /system/purgeaudit/{purge_id}/log
-GET,POST,PUT /system/purgeaudit/schedule
 jobservice:
 GET /jobservice/pools
 GET /jobservice/pools/{pool_id}/workers
@@ -61,9 +56,6 @@ PUT /jobservice/jobs/{job_id}
 GET /jobservice/jobs/{job_id}/log
 GET /jobservice/queues
 PUT /jobservice/queues/{job_type}
-schedule:
-GET /schedules
-GET /schedules/{job_type}/paused
 retention:
 GET /retentions/metadatas
 POST /retentions

@@ -8,44 +8,10 @@ from dataclasses import replace
 from lading.api.harbor.call import Call, Model, moment
 from lading.api.harbor.permission import refusal
 from lading.api.request import Response
-from lading.control.audit import SUCCESS, Audit, Entry
+from lading.control.audit import EVENTS, SUCCESS, Audit, Entry
 from lading.control.projects import Projects
 from lading.stores.metadata.paging import MOST_VALUES, Match, Page
 from lading.stores.metadata.transaction import Transaction
-
-_EVENTS = (
-    "create_artifact",
-    "create_label",
-    "create_member",
-    "create_project",
-    "create_robot",
-    "create_user",
-    "create_user-group",
-    "delete_artifact",
-    "delete_blob",
-    "delete_label",
-    "delete_member",
-    "delete_metadata",
-    "delete_project",
-    "delete_repository",
-    "delete_robot",
-    "delete_tag",
-    "delete_user",
-    "delete_user-group",
-    "login_user",
-    "pull_artifact",
-    "update_artifact",
-    "update_configuration",
-    "update_label",
-    "update_member",
-    "update_metadata",
-    "update_project",
-    "update_quota",
-    "update_repository",
-    "update_robot",
-    "update_user",
-    "update_user-group",
-)
 
 
 class LogAnswer(Model):
@@ -86,7 +52,7 @@ async def index_more(call: Call) -> Response:
 
 async def events(call: Call) -> Response:
     """The kinds of things that the log tells of."""
-    return call.json([Event(event_type=name) for name in _EVENTS])
+    return call.json([Event(event_type=name) for name in EVENTS])
 
 
 async def of_project(call: Call) -> Response:

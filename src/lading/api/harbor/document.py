@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from lading.api.harbor import absent
-from lading.api.harbor.routes import ROUTES, Route
+from lading.api.harbor.route import Route
+from lading.api.harbor.routes import ROUTES
 
 _HEAD = """# Harbor's API
 
@@ -47,7 +48,7 @@ def lines() -> Iterator[str]:
 def _by_subject(routes: Iterable[Route]) -> Iterator[tuple[str, list[Route]]]:
     found: dict[str, list[Route]] = {}
     for route in routes:
-        found.setdefault(route.handler.__module__.rpartition(".")[2], []).append(route)
+        found.setdefault(route.subject, []).append(route)
     for name, those in found.items():
         yield name.capitalize(), those
 

@@ -19,7 +19,7 @@ from lading.api.harbor.call import BASE, Call
 from lading.api.harbor.paths import Found, find
 from lading.api.harbor.permission import refusal
 from lading.api.harbor.problems import NotYet
-from lading.api.harbor.routes import Route
+from lading.api.harbor.route import Route
 from lading.api.request import Request, Response
 from lading.api.services import Services
 from lading.control.accounts import Accounts

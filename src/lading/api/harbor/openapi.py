@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 import lading
-from lading.api.harbor import gc
 from lading.api.harbor.call import BASE, Call
+from lading.api.harbor.chores import Schedule
 from lading.api.harbor.permission import ANYBODY, INSIDE, KNOWN, ONESELF, OPEN
 from lading.api.harbor.problems import JSON
-from lading.api.harbor.routes import PAGE, ROUTES, Route
+from lading.api.harbor.route import PAGE, Route
+from lading.api.harbor.routes import ROUTES
 from lading.api.request import Response
 
 _ERRORS = {
@@ -39,7 +40,7 @@ _WORDS = {
     "from": "project/repository:tag, or project/repository@digest.",
     "scope": "g or p for labels; /system or /project/1 for permissions.",
 }
-_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "gc_id", "id", "trust_id"])
+_NUMBERS = frozenset(["user_id", "group_id", "mid", "robot_id", "label_id", "gc_id", "purge_id", "id", "trust_id"])
 
 
 async def get(call: Call) -> Response:
@@ -92,7 +93,7 @@ def document(prefix: str = "") -> dict[str, Any]:
 
 def operation_id(route: Route) -> str:
     """A name for an operation: its handler's, with what it is about in front."""
-    return f"{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}"
+    return f"{route.subject}_{route.handler.__name__}"
 
 
 def _operation(route: Route, shapes: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _operation(route: Route, shapes: dict[int, dict[str, Any]]) -> dict[str, Any
         }
     found: dict[str, Any] = {
         "operationId": operation_id(route),
-        "tags": [route.handler.__module__.rpartition(".")[2]],
+        "tags": [route.subject],
         "summary": told,
         "description": f"Needs: {route.permission.text}."
         + (f" Differs from Harbor: {route.partly}." if route.partly else "")
@@ -145,7 +146,7 @@ def _failures(route: Route) -> dict[str, Any]:
     if route.body is not None:
         codes |= {"413"}
     repository = route.path.startswith("/projects/{project_name}/repositories/")
-    if (repository and route.method in ("POST", "DELETE")) or route.body is gc.Schedule:
+    if (repository and route.method in ("POST", "DELETE")) or route.body is Schedule:
         codes |= {"405"}
     if route.permission in (KNOWN, ONESELF, INSIDE):
         codes |= {"404", "412"}

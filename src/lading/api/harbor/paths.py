@@ -9,7 +9,8 @@ from urllib.parse import unquote_to_bytes
 
 from lading.api.harbor import absent
 from lading.api.harbor.call import BASE
-from lading.api.harbor.routes import ROUTES, Route
+from lading.api.harbor.route import Route
+from lading.api.harbor.routes import ROUTES
 
 
 @dataclass

@@ -5,8 +5,6 @@ What is not here is named in :mod:`lading.api.harbor.absent`, and answered with 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from lading.api.harbor import (
@@ -23,11 +21,13 @@ from lading.api.harbor import (
     oidc,
     permissions,
     projects,
+    purgeaudit,
     quotas,
     registries,
     replication,
     repositories,
     robots,
+    schedules,
     search,
     statistics,
     systeminfo,
@@ -35,49 +35,19 @@ from lading.api.harbor import (
     usergroups,
     users,
 )
-from lading.api.harbor.call import Call
 from lading.api.harbor.permission import (
     ANYBODY,
     INSIDE,
     KNOWN,
     ONESELF,
     OPEN,
-    Permission,
     own,
     project,
     repository,
     seen,
     system,
 )
-from lading.api.request import Response
-
-Handler = Callable[[Call], Awaitable[Response]]
-
-PAGE = ("page", "page_size")
-LIST = (*PAGE, "q", "sort")
-
-
-@dataclass(frozen=True)
-class Route:
-    """One operation; ``path`` is below :data:`~lading.api.harbor.call.BASE`.
-
-    ``answer`` and ``body`` are the models of what is sent and taken, None for nothing; ``status`` is that of success;
-    ``query`` are the arguments it knows; ``partly`` says what of Harbor's is left out; ``text``: the
-    answer is text; ``extra``: an addition to Harbor's.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    permission: Permission
-    answer: Any = None
-    body: Any = None
-    status: int = 200
-    query: tuple[str, ...] = ()
-    partly: str = ""
-    text: bool = False
-    extra: bool = False
-
+from lading.api.harbor.route import LIST, PAGE, Route, of_chore
 
 _P = "/projects/{project_name_or_id}"
 _R = "/projects/{project_name}/repositories"
@@ -465,28 +435,25 @@ ROUTES = (
         list[usergroups.GroupAnswer],
         query=("groupname", "groupdn"),
     ),
-    Route("GET", "/system/gc", gc.index, system("garbage-collection", "list"), list[gc.Run], query=LIST),
-    Route("GET", "/system/gc/schedule", gc.schedule, system("garbage-collection", "read"), gc.Planned),
+    *of_chore(gc.GC, "garbage-collection", partly=_NO_PARAMETERS),
+    *of_chore(purgeaudit.PURGE, "purge-audit"),
     Route(
-        "POST",
-        "/system/gc/schedule",
-        gc.create,
-        system("garbage-collection", "create"),
-        body=gc.Schedule,
-        status=201,
-        partly=_NO_PARAMETERS,
+        "GET",
+        "/schedules",
+        schedules.index,
+        system("jobservice-monitor", "list"),
+        list[schedules.ScheduleAnswer],
+        query=PAGE,
+        partly="those that were set; update_time is that of the last run",
     ),
     Route(
-        "PUT",
-        "/system/gc/schedule",
-        gc.update,
-        system("garbage-collection", "update"),
-        body=gc.Schedule,
-        partly=_NO_PARAMETERS,
+        "GET",
+        "/schedules/{job_type}/paused",
+        schedules.paused,
+        system("jobservice-monitor", "list"),
+        schedules.Paused,
+        partly="never paused",
     ),
-    Route("GET", "/system/gc/{gc_id}", gc.get, system("garbage-collection", "read"), gc.Run),
-    Route("PUT", "/system/gc/{gc_id}", gc.stop, system("garbage-collection", "stop")),
-    Route("GET", "/system/gc/{gc_id}/log", gc.log, system("garbage-collection", "read"), text=True),
     Route("GET", "/quotas/{id}", quotas.get, system("quota", "read"), quotas.QuotaAnswer),
     Route("PUT", "/quotas/{id}", quotas.update, system("quota", "update"), body=quotas.QuotaGiven),
 )
