@@ -36,6 +36,7 @@ from lading.control.directory import Sync
 from lading.control.health import Health
 from lading.control.logins import decoded, in_force, stored
 from lading.control.notifications import Notifications
+from lading.control.quotas import collected
 from lading.control.replication.run import Replicate
 from lading.control.replication.triggers import Triggers
 from lading.jobs.executions import History
@@ -49,6 +50,7 @@ from lading.registry.admission import (
     Admission,
     BlobArrives,
     ManifestArrives,
+    ManifestCollected,
     ManifestGoes,
     Rule,
     UploadBegins,
@@ -89,7 +91,7 @@ class Registry:
         self.queue = JobQueue(self.metadata, process)
         paths = [*(route.path for route in routes.ROUTES), "/v1/search", "/"]
         self.metrics = metrics.attach(paths, [endpoint.name for endpoint in endpoints], list(JOBS))
-        self.collect = Collect(self.metadata, self.store, self.metrics)
+        self.collect = Collect(self.metadata, self.store, self.metrics, Admission(COLLECTED))
         self.health = Health(configuration.health, self.store, configuration.storage.driver)
         self.notifications = Notifications(
             self.metadata,
@@ -211,9 +213,13 @@ def rules(accounts: Accounts) -> dict[type, Sequence[Rule]]:
     return {
         UploadBegins: (accounts.belonging.begins,),
         BlobArrives: (accounts.belonging.arrives, accounts.quotas.fits),
-        ManifestArrives: (accounts.belonging.arrives, accounts.quotas.fits, accounts.quotas.reserve),
+        ManifestArrives: (accounts.belonging.arrives, accounts.quotas.reserve),
         ManifestGoes: (accounts.quotas.release,),
     }
+
+
+COLLECTED: Mapping[type, Sequence[Rule]] = {ManifestCollected: (collected,)}
+"""Who hears of what is collected, accounts or not."""
 
 
 def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:

@@ -23,7 +23,7 @@ from lading.control.accounts import Settings
 from lading.control.notifications import Address
 from lading.control.sections import directory_settings, oidc_settings
 from lading.errors import ConfigurationError
-from lading.registry.collect import Terms
+from lading.registry.collection import Terms
 
 
 def terms(configuration: Configuration) -> Terms:

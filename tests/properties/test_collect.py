@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lading.errors import ManifestBlobUnknown, Missing, Unavailable
 from lading.oci.digest import Digest
-from lading.registry.collect import Terms
+from lading.registry.collection import Terms
 from tests.support import images
 from tests.support.images import Blob, encode
 from tests.unit.registry.world import AT_ONCE, BY, HOUR, Clock, World

@@ -2,9 +2,13 @@
 
 ``project_blobs`` has a row for each blob that a manifest of the project needs (its own bytes too); the row is the
 reservation, made in the transaction of the push. The sum is kept in several rows, one of which a push adds to at
-random, so that pushes do not wait for each other. Far from the limit a push takes the quota's row for reading only;
-near it, for itself, so that of two that would not fit together one is refused. *Near* leaves room for as many pushes of
-the same size as are ever in flight (:data:`MOST_AT_ONCE`).
+random, so that pushes do not wait for each other.
+
+The quota's row is what they lock before they look. Far from the limit a push shares it; near it a push has it alone, so
+that of two that would not fit together one is refused. *Near* leaves room for as many pushes of the same size as are
+ever in flight (:data:`MOST_AT_ONCE`). Whoever takes something away has it alone too: what a push is about to need that
+is not yet seen would be taken for needed no more. It is not locked twice, for sharing and then alone, since two that do
+so wait for each other.
 
 Blobs that no manifest names are not counted: they are refused where they alone would not fit, and collected otherwise.
 """
@@ -22,12 +26,12 @@ from lading.control.projects import Projects
 from lading.errors import Denied, Invalid
 from lading.jobs.events import By, QuotaExceeded, QuotaWarned
 from lading.jobs.outbox import Outbox
-from lading.registry.admission import BlobArrives, ManifestArrives, ManifestGoes, Question
+from lading.registry.admission import BlobArrives, ManifestArrives, ManifestCollected, ManifestGoes, Question
 from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.access import users
 from lading.stores.metadata.schema.content import blobs
-from lading.stores.metadata.schema.control import project_blobs, projects, quotas, usages
-from lading.stores.metadata.transaction import Statement, Transaction
+from lading.stores.metadata.schema.control import project_blobs, project_repositories, projects, quotas, usages
+from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 UNLIMITED = -1
 MOST_AT_ONCE = 64
@@ -37,8 +41,17 @@ _SHARDS = 16
 
 _LIMIT = select(quotas.c.bytes, quotas.c.repositories, quotas.c.told).where(quotas.c.project_id == bindparam("project"))
 _READ_LIMIT = Statement(_LIMIT)
-_SHARE_LIMIT = Statement(_LIMIT.with_for_update(read=True))
+_SHARE_LIMIT = Statement(_LIMIT.with_for_update(read=True, key_share=True))
+_SHARE_NO_LIMIT = Statement(
+    _LIMIT.where(quotas.c.bytes == -1, quotas.c.repositories == -1).with_for_update(read=True, key_share=True)
+)
 _LOCK_LIMIT = Statement(_LIMIT.with_for_update())
+_LOCK_LIMIT_OF = Statement(
+    select(quotas.c.project_id)
+    .join(project_repositories, project_repositories.c.project_id == quotas.c.project_id)
+    .where(project_repositories.c.repository_id == bindparam("repository"))
+    .with_for_update(of=quotas)
+)
 _SET_LIMIT = Statement(
     update(quotas)
     .where(quotas.c.project_id == bindparam("project"))
@@ -196,6 +209,7 @@ class Quotas:
         """Set a project's limits; what is there already stays, even where it is more."""
         if min(most_bytes, most_repositories) < UNLIMITED or max(most_bytes, most_repositories) >= 2**62:
             raise Invalid("a limit is a number from 0 on, or -1 for none")
+        await self._tx.row(_LOCK_LIMIT, project=project)
         await self._tx.execute(
             _SET_LIMIT, project=project, new_bytes=most_bytes, new_repositories=most_repositories, now=self._tx.now
         )
@@ -230,15 +244,16 @@ class QuotaRules:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def fits(self, tx: Transaction, question: Question) -> None:
-        """A blob that would not fit by itself is refused as it arrives, and a repository that is one too many."""
-        assert isinstance(question, BlobArrives | ManifestArrives)
+        """A blob that would not fit by itself is refused as it arrives, and so is one in a repository too many."""
+        assert isinstance(question, BlobArrives)
         project = await Projects(tx).of(question.repository)
         row = await tx.row(_READ_LIMIT, project=project) if project is not None else None
         if project is None or row is None:
             return
-        if row[1] != UNLIMITED:
-            await self._repositories(tx, project, question, row[1])
-        if isinstance(question, BlobArrives) and row[0] != UNLIMITED:
+        if await _is_another(tx, question.repository, 0, row[1]):
+            await tx.row(_LOCK_LIMIT, project=project)
+            await _check_repositories(tx, project, question.repository, row[1])
+        if row[0] != UNLIMITED:
             used = await Quotas(tx).used(project)
             if used + question.size > row[0]:
                 counted = await tx.value(_COUNTED, project=project, digest=question.digest)
@@ -251,19 +266,17 @@ class QuotaRules:
         project = await Projects(tx).of(question.repository)
         if project is None:
             return
+        limit, most_repositories, told = await _hold(tx, project, question)
+        if await _is_another(tx, question.repository, question.row, most_repositories):
+            await _check_repositories(tx, project, question.repository, most_repositories)
         sizes = await tx.rows(_RESERVE, project=project, manifest=question.row)
         added = sum(row[0] for row in sizes)
         if not added:
             return
-        quota = Quotas(tx)
-        row = await tx.row(_READ_LIMIT, project=project)
-        limit, told = (row[0], row[2]) if row is not None else (UNLIMITED, "")
-        if limit != UNLIMITED:
-            near = await quota.used(project) + MOST_AT_ONCE * added > limit
-            await tx.row(_LOCK_LIMIT if near else _SHARE_LIMIT, project=project)
         await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=added)
         if limit == UNLIMITED:
             return
+        quota = Quotas(tx)
         used = await quota.used(project)
         if used > limit:
             used = await quota.settle(project)
@@ -279,27 +292,9 @@ class QuotaRules:
     async def release(self, tx: Transaction, question: Question) -> None:
         """What a manifest alone needed is counted no more when it goes."""
         assert isinstance(question, ManifestGoes)
-        project = await Projects(tx).of(question.repository)
         manifest = await tx.value(_MANIFEST, repository=question.repository, digest=question.digest)
-        if project is None or manifest is None:
-            return
-        sizes = await tx.rows(_RELEASE, project=project, manifest=manifest)
-        freed = sum(row[0] for row in sizes)
-        if freed:
-            await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=-freed)
-            await tx.execute(_TELL, project=project, what="")
-
-    async def _repositories(
-        self, tx: Transaction, project: int, question: BlobArrives | ManifestArrives, most: int
-    ) -> None:
-        own = question.row if isinstance(question, ManifestArrives) else 0
-        if await tx.value(_HAS_MORE, repository=question.repository, manifest=own) is not None:
-            return  # it is one of those that count already
-        await tx.row(_LOCK_LIMIT, project=project)
-        if await tx.value(_FILLED_OTHERS, project=project, repository=question.repository) >= most:
-            raise QuotaRefused(
-                f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
-            )
+        if manifest is not None:
+            await _release(tx, question.repository, manifest)
 
     def _tell(self, event: QuotaExceeded) -> None:
         self._outbox.emit_soon(event)
@@ -316,6 +311,63 @@ class QuotaRules:
             "delete what is not needed, or ask for a larger one",
             detail={"used": used, "limit": limit, "asked": asked},
         )
+
+
+async def collected(tx: Transaction, question: Question) -> None:
+    """The rule that what a collected manifest alone needed is counted no more; it holds with accounts off, too."""
+    assert isinstance(question, ManifestCollected)
+    await _release(tx, question.repository, question.row)
+
+
+async def _hold(tx: Transaction, project: int, question: ManifestArrives) -> Row:
+    """The project's limits and what was told of them last; nothing is taken from it until this transaction is over."""
+    free = await tx.row(_SHARE_NO_LIMIT, project=project)
+    if free is not None:
+        return free
+    row = await tx.row(_READ_LIMIT, project=project)
+    if row is not None:
+        alone = await _is_near(tx, project, question, row)
+        row = await tx.row(_LOCK_LIMIT if alone else _SHARE_LIMIT, project=project)
+        if row is not None and not alone and await _is_near(tx, project, question, row):
+            row = await tx.row(
+                _LOCK_LIMIT, project=project
+            )  # the limit was changed, or the repository emptied, just now
+    return row if row is not None else (UNLIMITED, UNLIMITED, "")
+
+
+async def _is_near(tx: Transaction, project: int, question: ManifestArrives, row: Row) -> bool:
+    """Whether this push has to have the quota alone; ``row`` are the limits."""
+    if await _is_another(tx, question.repository, question.row, row[1]):
+        return True
+    if row[0] == UNLIMITED:
+        return False
+    most = question.manifest.size + sum({blob.digest: blob.size for blob in question.manifest.blobs()}.values())
+    return await Quotas(tx).used(project) + MOST_AT_ONCE * most > int(row[0])
+
+
+async def _is_another(tx: Transaction, repository: int, manifest: int, most: int) -> bool:
+    """Whether repositories are limited, and this is one more for having its first manifest."""
+    return most != UNLIMITED and await tx.value(_HAS_MORE, repository=repository, manifest=manifest) is None
+
+
+async def _check_repositories(tx: Transaction, project: int, repository: int, most: int) -> None:
+    if await tx.value(_FILLED_OTHERS, project=project, repository=repository) >= most:
+        raise QuotaRefused(
+            f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
+        )
+
+
+async def _release(tx: Transaction, repository: int, manifest: int) -> None:
+    """Count no more what a manifest alone needs that is about to go."""
+    # whoever is about to need the same has this row for sharing: it is waited for, and then seen
+    project = await tx.value(_LOCK_LIMIT_OF, repository=repository)
+    if project is None:
+        return
+    sizes = await tx.rows(_RELEASE, project=project, manifest=manifest)
+    freed = sum(row[0] for row in sizes)
+    if freed:
+        await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=-freed)
+        await tx.execute(_TELL, project=project, what="")
 
 
 def _size(count: int) -> str:

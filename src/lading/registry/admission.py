@@ -67,7 +67,15 @@ class ManifestGoes:
     by: By
 
 
-Question = UploadBegins | BlobArrives | ManifestArrives | TagGoes | ManifestGoes
+@dataclass(frozen=True)
+class ManifestCollected:
+    """A manifest (``row``) that nothing refers to is about to be collected; nobody refuses that."""
+
+    repository: int
+    row: int
+
+
+Question = UploadBegins | BlobArrives | ManifestArrives | TagGoes | ManifestGoes | ManifestCollected
 Rule = Callable[[Transaction, Question], Awaitable[None]]
 
 

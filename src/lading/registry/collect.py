@@ -25,13 +25,15 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import BigInteger, and_, bindparam, cast, delete, exists, func, or_, select, text
 
 from lading.jobs.kinds import Task
 from lading.oci.digest import Digest
+from lading.registry.admission import Admission, ManifestCollected
+from lading.registry.collection import Gone, Report, Terms
 from lading.registry.holds import held
 from lading.stores.blobs.base import BlobStore
 from lading.stores.metadata.schema.content import (
@@ -47,69 +49,11 @@ from lading.stores.metadata.transaction import Metadata, Row, Statement, Transac
 
 log = logging.getLogger(__name__)
 
-_HOUR = 3_600_000
 _PAGE = 500
 _SWEEP_AT_ONCE = 50
 _ALONE = 1
 _BESIDE_WRITERS = 9
 _LONGEST_PAUSE = 1.0
-
-
-@dataclass(frozen=True)
-class Terms:
-    """When something may go, in milliseconds.
-
-    ``grace``: how long content is kept that nothing refers to; ``untagged``: the same for manifests (None: for ever);
-    ``wait``: how long a condemned blob is left before it is swept.
-    """
-
-    grace: int
-    untagged: int | None
-    wait: int
-
-    @classmethod
-    def of(cls, grace: int, untagged: int | None) -> Terms:
-        """The usual terms: a wait of a quarter of the grace, an hour at most."""
-        return cls(grace, untagged, min(grace // 4, _HOUR))
-
-
-@dataclass(frozen=True)
-class Gone:
-    """Something that went, or would go: ``kind`` is manifest or blob, ``size`` in bytes, ``reason`` for a reader."""
-
-    kind: str
-    repository: str
-    digest: str
-    size: int
-    reason: str
-
-
-@dataclass
-class Report:
-    """What a run did, or would do; ``held`` when it swept nothing because a backup holds the bytes."""
-
-    gone: list[Gone] = field(default_factory=list)
-    manifests: int = 0
-    condemned: int = 0
-    blobs: int = 0
-    bytes: int = 0
-    repositories: int = 0
-    failed: list[str] = field(default_factory=list)
-    held: bool = False
-
-    @property
-    def steps(self) -> int:
-        """How many things were done to manifests and blobs."""
-        return self.manifests + self.condemned + self.blobs
-
-    def counts(self) -> Mapping[str, int]:
-        """The numbers by their names."""
-        names = ("manifests", "condemned", "blobs", "bytes", "repositories")
-        return {name: getattr(self, name) for name in names} | {"failed": len(self.failed)}
-
-    def __str__(self) -> str:
-        deleted = f"{self.manifests} manifests deleted, {self.condemned} blobs condemned, {self.blobs} blobs deleted"
-        return f"{deleted}, {self.bytes} bytes freed"
 
 
 Watch = Callable[[Report], None]
@@ -253,10 +197,17 @@ _STORED = Statement(
 class Collect:
     """Takes away what nothing refers to."""
 
-    def __init__(self, metadata: Metadata, store: BlobStore, counting: Counting | None = None) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        store: BlobStore,
+        counting: Counting | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self._metadata = metadata
         self._store = store
         self._counting = counting
+        self._admission = admission or Admission()
         self._turns = _Turns(metadata)
 
     async def work(self, terms: Terms, task: Task) -> Mapping[str, int]:
@@ -316,12 +267,20 @@ class Collect:
             for repository, name in page:
                 while True:
                     async with self._turns.step():
-                        gone = await self._metadata.write(lambda tx, r=repository: _delete_dead(tx, r, cutoff))  # type: ignore[misc]
+                        gone = await self._metadata.write(lambda tx, r=repository: self._delete_dead(tx, r, cutoff))  # type: ignore[misc]
                     report.manifests += len(gone)
                     report.gone += [_gone(name, manifest, self._metadata.now()) for manifest in gone]
                     watch(report)
                     if len(gone) < _PAGE:
                         break
+
+    async def _delete_dead(self, tx: Transaction, repository: int, cutoff: int) -> list[_Manifest]:
+        await tx.row(_LOCK_REPOSITORY, repository=repository)
+        dead = (await _dead(tx, repository, cutoff))[:_PAGE]
+        for manifest in dead:
+            await self._admission.ask(tx, ManifestCollected(repository, manifest.id))
+            await tx.execute(_DELETE_MANIFEST, manifest=manifest.id)
+        return dead
 
     # ---- blobs
 
@@ -340,7 +299,8 @@ class Collect:
         async for page in self._pages(_CONDEMNED, _SWEEP_AT_ONCE, self._metadata.now() - wait):
             async with self._turns.step():
                 doomed = await self._metadata.write(lambda tx, p=page: _hide(tx, p))  # type: ignore[misc]
-                await self._metadata.write(lambda tx, d=doomed: self._delete(tx, d, report))  # type: ignore[misc]
+                freed: dict[str, int] = {}
+                report.add(await self._metadata.write(lambda tx, d=doomed, f=freed: self._delete(tx, d, f)))  # type: ignore[misc]
             watch(report)
 
     async def _forget_repositories(self, grace: int, report: Report) -> None:
@@ -369,24 +329,27 @@ class Collect:
                 return
             after = page[-1][0]
 
-    async def _delete(self, tx: Transaction, doomed: Sequence[Row], report: Report) -> None:
+    async def _delete(self, tx: Transaction, doomed: Sequence[Row], freed: dict[str, int]) -> Report:
+        """``freed`` outlives an attempt: what the first one deleted, the next one finds gone."""
         # the bytes go under the lock that every writer takes before it relies on them; whoever touched the row
         # meanwhile took the mark off, and is left alone
-        if await held(tx):
-            report.held = True
-            return
+        part = Report(held=await held(tx))
+        if part.held:
+            return part
         absent = [row for row in doomed if await _is_absent(tx, row[0])]
         done = await tx.beside(self._store.delete([Digest(row[1]) for row in absent]))
         for blob, digest, size, condemned_at in absent:
             if digest in done.failed:
-                report.failed.append(f"{digest}: {done.failed[digest]}")
+                part.failed.append(f"{digest}: {done.failed[digest]}")
                 log.warning("blob %s could not be deleted: %s", digest, done.failed[digest])
                 continue
             await tx.execute(_DELETE_BLOB, blob=blob)
-            freed = done.freed.get(digest)
-            report.blobs += 1
-            report.bytes += size if freed is None else freed
-            report.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
+            found = done.freed.get(digest)
+            freed[digest] = max(freed.get(digest, 0), size if found is None else found)
+            part.blobs += 1
+            part.bytes += freed[digest]
+            part.gone.append(Gone("blob", "", digest, size, f"unreferenced; condemned {_ago(condemned_at, tx.now)}"))
+        return part
 
 
 class _Turns:
@@ -453,14 +416,6 @@ def _reachable(roots: Iterable[int], keeps: dict[int, list[int]]) -> set[int]:
             found.add(manifest)
             waiting.extend(keeps.get(manifest, ()))
     return found
-
-
-async def _delete_dead(tx: Transaction, repository: int, cutoff: int) -> list[_Manifest]:
-    await tx.row(_LOCK_REPOSITORY, repository=repository)
-    dead = (await _dead(tx, repository, cutoff))[:_PAGE]
-    for manifest in dead:
-        await tx.execute(_DELETE_MANIFEST, manifest=manifest.id)
-    return dead
 
 
 async def _mark(tx: Transaction, page: Sequence[Row], cutoff: int) -> int:

@@ -9,66 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from lading.access.sealing import Seal
 from lading.access.users import Users
 from lading.app import rules
-from lading.control.accounts import Accounts, Settings, set_up
-from lading.control.projects import Project, Projects
+from lading.control.accounts import set_up
+from lading.control.projects import Projects
 from lading.control.quotas import Quotas
 from lading.errors import Conflict, Denied, Invalid, RepositoryUnknown
 from lading.jobs.events import By
-from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
-from lading.registry.admission import Admission
-from lading.registry.delete import Delete
-from lading.registry.push import Push, PushPolicy
-from lading.registry.uploads import Uploads
-from lading.stores.blobs.filesystem import FilesystemStore
-from lading.stores.metadata.engine import open_index
+from lading.registry.admission import Admission, ManifestArrives, Question
+from lading.registry.collection import Terms
 from lading.stores.metadata.transaction import Transaction
 from tests.support.images import Image, image, image_manifest
+from tests.support.postgres import Postgres
+from tests.unit.control.yard import SEAL, Yard
 from tests.unit.registry.world import stream
 
 pytestmark = pytest.mark.anyio
-
-SEAL = Seal(b"a key for these tests, long enough")
-
-
-class Yard:
-    """A registry without HTTP, whose pushes are asked about."""
-
-    def __init__(self, root: Path, url: str, *, create: bool = False) -> None:
-        self.metadata = open_index(url)
-        self.outbox = Outbox(self.metadata, listening=True)
-        settings = Settings(password="Secret-word-1", create_on_push=create)
-        self.settings = settings
-        self.accounts = Accounts(self.metadata, self.outbox, SEAL, settings)
-        self.accounts.quotas.loop = asyncio.get_running_loop()
-        admission = Admission(rules(self.accounts))
-        store = FilesystemStore(root, threads=2)
-        self.uploads = Uploads(self.metadata, store, self.outbox, b"secret", admission)
-        self.pushes = Push(self.metadata, store, self.outbox, PushPolicy(), admission)
-        self.deletes = Delete(self.metadata, self.outbox, admission)
-
-    async def push(self, repository: str, content: Image, by: By = By(actor="someone")) -> None:  # noqa: B008 - frozen
-        for blob in content.blobs:
-            await self.uploads.push(repository, Digest(blob.digest), stream(blob.data), by)
-        digest = Digest(content.manifest.digest)
-        await self.pushes.manifest(repository, digest, ["1"], content.manifest.media_type, content.manifest.data, by)
-
-    async def project(self, name: str, most_bytes: int = -1, most_repositories: int = -1) -> int:
-        async def add(tx: Transaction) -> Project:
-            return await Projects(tx).add(name, None, most_bytes=most_bytes, most_repositories=most_repositories)
-
-        return (await self.metadata.write(add)).id
-
-    async def used(self, project: int) -> int:
-        return await self.metadata.read(lambda tx: Quotas(tx).used(project))
-
-    async def told(self) -> list[str]:
-        await asyncio.sleep(0)
-        await self.outbox.flush()
-        return [type(event).__name__ for _, _, event in await self.outbox.after(0, 1000)]
 
 
 @pytest.fixture
@@ -76,13 +33,17 @@ async def yard(tmp_path: Path, index_url: str) -> AsyncIterator[Yard]:
     made = Yard(tmp_path / "store", index_url)
     await set_up(made.metadata, SEAL, made.settings)
     yield made
-    await made.accounts.close()
-    await made.metadata.close()
+    await made.close()
 
 
 def size(*images: Image) -> int:
     """Each content once: config, layers and manifest."""
     return sum(len(data) for data in {blob.data for one in images for blob in (*one.blobs, one.manifest)})
+
+
+def typed(content: Image) -> tuple[str, bytes]:
+    """A manifest as it is pushed."""
+    return content.manifest.media_type, content.manifest.data
 
 
 async def test_a_project_has_to_be_there(yard: Yard) -> None:
@@ -111,8 +72,7 @@ async def test_an_administrators_push_makes_one_where_that_is_allowed(tmp_path: 
     made = await yard.metadata.read(lambda tx: Projects(tx).named("fresh"))
     assert made is not None
     assert (made.owner, made.public) == (admin, False)
-    await yard.accounts.close()
-    await yard.metadata.close()
+    await yard.close()
 
 
 async def test_each_content_counts_once_and_ends_with_the_last_manifest_that_needs_it(yard: Yard) -> None:
@@ -171,6 +131,46 @@ async def test_of_many_pushes_at_once_as_many_are_taken_as_fit(yard: Yard) -> No
     assert await yard.used(team) == size(*taken) <= room
 
 
+async def test_what_a_push_is_about_to_need_is_not_taken_from_the_count(tmp_path: Path, postgres: Postgres) -> None:
+    """A deletion beside a push of the same content waits for it: alone it would find that nothing needs it."""
+    yard = Yard(tmp_path / "store", postgres.emptied())
+    team, one = await yard.project("team"), image(1)
+    await yard.push("team/a", one)
+    for blob in one.blobs:
+        await yard.uploads.push("team/b", Digest(blob.digest), stream(blob.data), By())
+    counted, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(tx: Transaction, question: Question) -> None:
+        counted.set()
+        await tx.beside(go_on.wait())
+
+    asked = rules(yard.accounts)
+    yard.pushes._admission = Admission({**asked, ManifestArrives: (*asked[ManifestArrives], pause)})
+    pushing = asyncio.create_task(yard.pushes.manifest("team/b", None, ["1"], *typed(one), By()))
+    await counted.wait()
+    deleting = asyncio.create_task(yard.deletes.manifest("team/a", Digest(one.digest), By()))
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    for _ in range(3000):
+        if deleting.done() or postgres.ask(waiting):
+            break
+        await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(pushing, deleting)
+    assert await yard.used(team) == size(one)
+    await yard.deletes.manifest("team/b", Digest(one.digest), By())
+    assert await yard.used(team) == 0
+    await yard.close()
+
+
+async def test_what_is_collected_is_counted_no_more(yard: Yard) -> None:
+    team, first, second = await yard.project("team"), image("first"), image("second")
+    await yard.push("team/a", first)
+    await yard.push("team/a", second)  # takes the tag
+    assert await yard.used(team) == size(first, second)
+    await yard.collect.run(Terms(grace=0, untagged=-60_000, wait=0))
+    assert await yard.used(team) == size(second)
+
+
 async def test_the_number_of_repositories(yard: Yard) -> None:
     await yard.project("team", most_repositories=2)
     for name in ("team/a", "team/b", "team/a"):
@@ -220,5 +220,4 @@ async def test_repositories_that_were_there_before_get_private_projects(tmp_path
     assert not old.public
     assert await yard.metadata.read(lambda tx: Projects(tx).repositories(old.id)) == 2
     assert await set_up(yard.metadata, SEAL, yard.settings) == []
-    await yard.accounts.close()
-    await yard.metadata.close()
+    await yard.close()

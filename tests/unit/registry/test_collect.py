@@ -11,7 +11,7 @@ import pytest
 from lading.errors import ManifestBlobUnknown, Unavailable
 from lading.oci.digest import Digest
 from lading.registry.blobs import Blobs
-from lading.registry.collect import Report, Terms
+from lading.registry.collection import Report, Terms
 from lading.registry.push import PushPolicy
 from lading.registry.repositories import Repositories
 from lading.stores.metadata.transaction import Transaction
@@ -287,8 +287,7 @@ class TestPushMeetsSweep:
     async def test_touched_between_hide_and_delete(self, world: World) -> None:
         digest, doomed = await self.hidden(world)
         await world.write(lambda tx: Blobs(tx).touch(digest, 9))
-        report = Report()
-        await world.write(lambda tx: world.collect._delete(tx, doomed, report))
+        report = await world.write(lambda tx: world.collect._delete(tx, doomed, {}))
         assert names(report) == set()
         assert digest in world.files()
         await world.write(lambda tx: Blobs(tx).arrived(digest, 9))
@@ -297,7 +296,7 @@ class TestPushMeetsSweep:
     async def test_pushed_whole_between_hide_and_delete(self, world: World) -> None:
         digest, doomed = await self.hidden(world)
         await world.put_blob("b", b"contested")
-        await world.write(lambda tx: world.collect._delete(tx, doomed, Report()))
+        await world.write(lambda tx: world.collect._delete(tx, doomed, {}))
         assert await world.read("b", digest) == b"contested"
 
     async def test_a_hidden_blob_is_not_visible(self, world: World) -> None:
@@ -327,8 +326,7 @@ class TestPushMeetsSweep:
         world = World(tmp_path / "sparse", policy=PushPolicy(blobs_required=False))
         _, doomed = await self.hidden(world)
         await world.put_manifest("b", images.image_manifest(Blob(images.CONFIG, b"contested"), []), "latest")
-        report = Report()
-        await world.write(lambda tx: world.collect._delete(tx, doomed, report))
+        report = await world.write(lambda tx: world.collect._delete(tx, doomed, {}))
         assert names(report) == set()
         assert names(await world.run()) == set()
         assert await world.has_manifest("b", "latest")

@@ -14,7 +14,8 @@ from lading.jobs.events import By
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
 from lading.oci.manifest import Manifest, parse
-from lading.registry.collect import Collect, Report, Terms
+from lading.registry.collect import Collect
+from lading.registry.collection import Report, Terms
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
 from lading.registry.push import Push, PushPolicy

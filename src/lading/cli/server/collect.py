@@ -14,7 +14,7 @@ from lading.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lading.config.model import Configuration
-    from lading.registry.collect import Report
+    from lading.registry.collection import Report
 
 
 @click.command()
