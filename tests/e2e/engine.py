@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 import subprocess
+import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -117,6 +120,30 @@ class Engine:
         """The machine's /etc/docker/daemon.json must not reach the engine of the tests."""
         (home / "daemon.json").write_text(json.dumps({"max-concurrent-uploads": 5}))
         return home / "daemon.json"
+
+    @contextmanager
+    def settings(self, more: Mapping[str, Any]) -> Iterator[None]:
+        """The daemon with these settings besides, of those it takes up while it runs."""
+        path = self.home.path / "daemon.json"
+        before = path.read_text()
+        path.write_text(json.dumps({**json.loads(before), **more}))
+        self._take_up()
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self._take_up()
+
+    def _take_up(self) -> None:
+        count = self._reloads()
+        self.process.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while self._reloads() == count:
+            assert time.monotonic() < deadline, self.process.tail()
+            time.sleep(0.05)
+
+    def _reloads(self) -> int:
+        return self.process.output.count("Reloaded configuration")
 
     def _answers(self) -> bool:
         return self.docker("version", check=False, timeout=20).returncode == 0

@@ -20,6 +20,7 @@ from tests.support.access import TokenServer, write_htpasswd
 from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.peer import Peer
+from tests.support.postgres import Postgres
 from tests.support.scripted import Answer, Asked, Scripted
 from tests.support.server import RegistryServer
 
@@ -180,6 +181,33 @@ def test_twenty_clients_of_two_workers_cost_one_request_each(tmp_path: Path) -> 
         for each in running:
             each.result(60)
         counted = Counter(asked.path for asked in far.asked if asked.method == "GET" and asked.path != "/v2/")
+    assert counted == {
+        f"/v2/a/manifests/{BIG.digest}": 1,
+        **{f"/v2/a/blobs/{blob.digest}": 1 for blob in BIG.blobs},
+    }
+
+
+@pytest.mark.peer
+def test_fifty_clients_of_two_replicas_cost_one_request_each(tmp_path: Path, postgres: Postgres) -> None:
+    settings = {
+        "database": {"url": postgres.fresh()},
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "store")}},
+    }
+    with Peer(tmp_path / "far") as far, Client(far) as client:
+        client.push("a", BIG, "one")
+        proxied = {**settings, "proxy": {"remoteurl": far.url}}
+        with Lading(tmp_path / "1", proxied) as first, Lading(tmp_path / "2", proxied) as second:
+            begin = threading.Barrier(50)
+
+            def one(number: int) -> None:
+                with Client((first, second)[number % 2]) as client:
+                    begin.wait(60)
+                    pull(client, "a", BIG, "one")
+
+            with ThreadPoolExecutor(50) as pool:
+                for each in [pool.submit(one, number) for number in range(50)]:
+                    each.result(120)
+        counted = Counter(asked.path for asked in far.access_log() if asked.method == "GET" and asked.path != "/v2/")
     assert counted == {
         f"/v2/a/manifests/{BIG.digest}": 1,
         **{f"/v2/a/blobs/{blob.digest}": 1 for blob in BIG.blobs},

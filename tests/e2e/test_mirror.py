@@ -1,0 +1,87 @@
+"""Engines behind the mirror: dockerd with ``registry-mirrors``, containerd with hosts.toml; the upstream goes away."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.e2e.conftest import PEER
+from tests.e2e.engine import Containerd, Engine
+from tests.e2e.test_containerd import forget, holds, target
+from tests.support import images
+from tests.support.http import Client
+from tests.support.lading import Lading
+from tests.support.peer import Peer
+
+pytestmark = pytest.mark.skipif(PEER, reason="registry:2's own mirror is not what is tested")
+
+OFFICIAL = images.index("official", layers=(5000, 200_000), docker=True)
+
+
+class Mirrored(NamedTuple):
+    """A mirror and what it mirrors, in place of Docker Hub."""
+
+    hub: Peer
+    near: Lading
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path) -> Iterator[Mirrored]:
+    """registry:2 with an official image, and a mirror of it that believes no tag for long."""
+    with Peer(tmp_path / "hub") as hub, Client(hub) as client:
+        client.push("library/official", OFFICIAL, "1")
+        proxy = {"remoteurl": hub.url, "revalidate": "1ms"}
+        with Lading(tmp_path / "near", {"proxy": proxy}, workers=2) as near:
+            yield Mirrored(hub, near)
+
+
+def fetched(hub: Peer) -> list[str]:
+    """The blobs that were asked of it, each time."""
+    return [one.path for one in hub.access_log() if one.method == "GET" and "/blobs/" in one.path]
+
+
+@pytest.mark.peer
+def test_dockerd_pulls_an_official_image_also_when_the_hub_is_away(engine: Engine, mirrored: Mirrored) -> None:
+    known = {"auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"whale:of-the-daemon").decode()}}}
+    client = engine.home.path / "client/config.json"
+    with engine.settings({"registry-mirrors": [mirrored.near.url]}):
+        client.parent.mkdir(exist_ok=True)
+        client.write_text(json.dumps(known))
+        try:
+            engine.docker("pull", "official:1")
+            assert engine.image_id("official:1") == OFFICIAL.images[0].config.digest
+            engine.forget("official:1")
+            assert len(fetched(mirrored.hub)) == len(set(fetched(mirrored.hub))) == 3
+            mirrored.hub.stop()
+            for name in ("official:1", f"official@{OFFICIAL.digest}"):
+                engine.docker("pull", name)
+                assert engine.image_id(name) == OFFICIAL.images[0].config.digest
+                engine.forget(name)
+        finally:
+            client.unlink()
+    for server in mirrored:
+        assert "of-the-daemon" not in server.output
+        assert known["auths"]["https://index.docker.io/v1/"]["auth"] not in server.output
+
+
+@pytest.mark.peer
+def test_containerd_pulls_through_its_hosts_file(containerd: Containerd, mirrored: Mirrored, tmp_path: Path) -> None:
+    folder, name = tmp_path / "certs.d", "docker.io/library/official:1"
+    (folder / "docker.io").mkdir(parents=True)
+    capable = f'[host."{mirrored.near.url}"]\n  capabilities = ["pull", "resolve"]\n'
+    (folder / "docker.io/hosts.toml").write_text(f'server = "{mirrored.hub.url}"\n{capable}')
+    for hub_is_there in (True, False):
+        if not hub_is_there:
+            mirrored.hub.stop()
+        containerd.ctr("images", "pull", "--hosts-dir", folder, "--platform=linux/arm64", name)
+        assert target(containerd, name) == OFFICIAL.digest
+        assert all(holds(containerd, layer.digest) for layer in OFFICIAL.images[1].layers)
+        forget(containerd, name)
+    asked = {one.path for one in mirrored.near.access_log() if "library/official" in one.path}
+    assert asked
+    assert all(path.endswith("?ns=docker.io") for path in asked), asked
