@@ -24,14 +24,10 @@ from lading.stores.metadata.transaction import Metadata, Transaction
 class Manners:
     """How this registry answers: settings that only faces need.
 
-        ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
-        out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
-    <<<<<<< HEAD
-        a request came from; ``mirrors`` is the registry that this one is a mirror of, empty: none; ``store`` is what the configuration calls the blobs' place.
-    =======
-        a request came from; ``store`` is what the configuration calls the blobs' place, and ``volume`` the folder, where it
-        is one.
-    >>>>>>> efb6bb9 (api, access: what Harbor's clients send is taken; one rule for pages of other sites; a silent directory keeps nobody waiting)
+    ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
+    out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
+    a request came from; ``mirrors`` is the registry that this one is a mirror of, empty: none; ``store`` is what the
+    configuration calls the blobs' place, and ``volume`` the folder, where it is one.
     """
 
     prefix: str = ""
