@@ -29,6 +29,7 @@ from lading.api.services import Services
 from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
+from lading.control import projects
 from lading.control.accounts import Accounts, are_on, tend
 from lading.control.audit import Syslog
 from lading.control.auditpurge import AuditPurge
@@ -58,7 +59,9 @@ from lading.registry.admission import (
 from lading.registry.collect import Collect
 from lading.registry.delete import Delete
 from lading.registry.local import Local
-from lading.registry.mirror import Mirror, expire
+from lading.registry.mirror import Mirror
+from lading.registry.mirrored import brought, evict, expire
+from lading.registry.mirrors import Branch, Mirrors, patterns
 from lading.registry.pull import Pull
 from lading.registry.purge import Purge
 from lading.registry.push import Push, push_policy
@@ -109,7 +112,7 @@ class Registry:
         self.worker = Worker(self.queue, kinds, slots=configuration.jobs.concurrency, counting=self.metrics)
         self.leases = Leases(self.metadata, process)
         self.scheduler = Scheduler(self.metadata, self.queue, self.leases, timings(configuration))
-        self.mirror: Mirror | None = None
+        self.mirrors: Mirrors | None = None
 
     def start(self) -> None:
         """Begin what is done in the background."""
@@ -121,18 +124,20 @@ class Registry:
         """The ASGI application; from now on every endpoint of notifications has its place in the outbox."""
         configuration = self.configuration
         await self.notifications.register()
-        admission = Admission()
+        pull = self._pull()
         if await are_on(self.metadata, configuration.accounts):
             self.accounts = await self._open_accounts()
             self.guard = self.accounts.gate
-            admission = Admission(rules(self.accounts))
             self.outbox.reactions = reactions(self.accounts, self.triggers)
         else:
             self.guard = guard(configuration.auth)
+        admission = Admission(rules(self.accounts, self.mirrors))
+        if self.mirrors is not None:
+            self._mirror(self.mirrors)
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
         services = Services(
             guard=self.guard,
-            pull=self._pull(),
+            pull=pull,
             push=Push(self.metadata, self.store, self.outbox, push_policy(configuration), admission),
             uploads=Uploads(self.metadata, self.store, self.outbox, secret.encode(), admission),
             delete=Delete(self.metadata, self.outbox, admission),
@@ -151,27 +156,37 @@ class Registry:
         return Application(services, settings.headers(configuration), self._observer(), self.health.failing)
 
     def _pull(self) -> Pull:
-        proxy = self.configuration.proxy
-        if not proxy.remoteurl:
-            return Pull(self.metadata, self.store, self.outbox, self._outage)
-        self.mirror = Mirror(
-            self.metadata,
-            self.store,
-            self.outbox,
-            Upstream.of(proxy),
-            leases=self.leases,
-            revalidate=proxy.revalidate.total_seconds(),
-            outage=self._outage,
-            depth=self.configuration.limits.manifestdepth,
-            folder=self.root,
-        )
-        return self.mirror
+        about = self.metadata, self.store, self.outbox, self._outage
+        if not settings.upstreams(self.configuration):
+            return Pull(*about)
+        self.mirrors = Mirrors(*about)
+        return self.mirrors
+
+    def _mirror(self, mirrors: Mirrors) -> None:
+        for prefix, section in settings.upstreams(self.configuration).items():
+            upstream = Upstream.of(section, prefix)
+            mirror = Mirror(
+                self.metadata,
+                self.store,
+                self.outbox,
+                upstream,
+                leases=self.leases,
+                revalidate=section.revalidate.total_seconds(),
+                outage=self._outage,
+                depth=self.configuration.limits.manifestdepth,
+                folder=self.root,
+                admission=Admission(rules_of_mirrors(self.accounts)),
+                contents=mirrors.contents,
+            )
+            mirrors.add(Branch(mirror, upstream, patterns(section.allow), patterns(section.deny)))
 
     async def _open_accounts(self) -> Accounts:
         configuration = self.configuration
         seal = Seal(read_key(settings.seal_path(configuration, self.root)))
         accounts = Accounts(self.metadata, self.outbox, seal, settings.account_settings(configuration))
         await accounts.open()
+        for mirror in configuration.mirrors:
+            await self.metadata.write(lambda tx, m=mirror: projects.ensure(tx, m.begins, public=m.public))  # type: ignore[misc]
         return accounts
 
     def debug(self) -> DebugApplication:
@@ -191,8 +206,8 @@ class Registry:
         await self.scheduler.stop()
         await self.worker.stop()
         await self.health.stop()
-        if self.mirror is not None:
-            await self.mirror.close()
+        if self.mirrors is not None:
+            await self.mirrors.close()
         await self.outbox.flush()
         if self.accounts is not None:
             await self.accounts.close()
@@ -208,18 +223,27 @@ def _connections(configuration: Configuration) -> dict[str, Any]:
     return {"connections": database.connections, "wait": database.wait.total_seconds(), "prepared": prepared}
 
 
-def rules(accounts: Accounts) -> dict[type, Sequence[Rule]]:
+def rules(accounts: Accounts | None, mirrors: Mirrors | None = None) -> dict[type, Sequence[Rule]]:
     """Who answers the questions that the registry asks, in this order and in the same transaction."""
+    first = (mirrors.refuse,) if mirrors is not None else ()
+    if accounts is None:
+        return {UploadBegins: first, BlobArrives: first, ManifestArrives: first}
     return {
-        UploadBegins: (accounts.belonging.begins,),
-        BlobArrives: (accounts.belonging.arrives, accounts.quotas.fits),
-        ManifestArrives: (accounts.belonging.arrives, accounts.quotas.reserve),
+        UploadBegins: (*first, accounts.belonging.begins),
+        BlobArrives: (*first, accounts.belonging.arrives, accounts.quotas.fits),
+        ManifestArrives: (*first, accounts.belonging.arrives, accounts.quotas.reserve),
         ManifestGoes: (accounts.quotas.release,),
     }
 
 
 COLLECTED: Mapping[type, Sequence[Rule]] = {ManifestCollected: (collected,)}
 """Who hears of what is collected, accounts or not."""
+
+
+def rules_of_mirrors(accounts: Accounts | None) -> dict[type, Sequence[Rule]]:
+    """The same for what a mirror fetches."""
+    governed = rules(accounts)
+    return {BlobArrives: governed[BlobArrives], ManifestArrives: (*governed[ManifestArrives], brought)}
 
 
 def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:
@@ -236,7 +260,8 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: Kind(partial(_sync, registry)),
-    "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, registry.configuration.proxy)),
+    "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, settings.keeps(registry.configuration))),
+    "evict-mirror": lambda registry: Kind(partial(evict, registry.metadata, settings.keeps(registry.configuration))),
     "purge-audit": lambda registry: Kind(AuditPurge(registry.metadata).work),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
@@ -253,7 +278,8 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
     "tend-replication": lambda c: "@every 5m" if c.accounts is None or c.accounts.enabled else None,
     "sync-directory": lambda c: _comparing(c),  # noqa: PLW0108 - it stands further down
-    "expire-mirror": lambda c: "@hourly" if c.proxy.remoteurl and c.proxy.ttl else None,
+    "expire-mirror": lambda c: "@hourly" if any(keep.ttl for keep in settings.keeps(c)) else None,
+    "evict-mirror": lambda c: "@every 1m" if any(keep.most for keep in settings.keeps(c)) else None,
     "audit-syslog": lambda c: "@every 10s" if c.accounts is not None and c.accounts.audit.syslog else None,
 }
 """When a job is enqueued by itself; None: never."""

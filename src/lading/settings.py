@@ -6,6 +6,7 @@ import socket
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lading.access.clientcertificates import Naming, Part
 from lading.access.failures import Lockout
@@ -14,16 +15,19 @@ from lading.access.principal import Kind as Who
 from lading.access.service import Lifetimes
 from lading.access.sessions import SessionTimes
 from lading.access.trusts import Configured
+from lading.api.aliases import Aliases
 from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners
 from lading.config.accounts import Accounts as AccountsSection
 from lading.config.accounts import CertificateRule
+from lading.config.mirror import Upstream
 from lading.config.model import Configuration
 from lading.control.accounts import Settings
 from lading.control.notifications import Address
 from lading.control.sections import directory_settings, oidc_settings
 from lading.errors import ConfigurationError
 from lading.registry.collection import Terms
+from lading.registry.mirrored import Keep
 
 
 def terms(configuration: Configuration) -> Terms:
@@ -44,7 +48,8 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         relative=configuration.http.relativeurls,
         delete=configuration.storage.delete.enabled,
         read_only=configuration.storage.maintenance.readonly.enabled,
-        mirrors=configuration.proxy.remoteurl,
+        mirrors={prefix: section.remoteurl for prefix, section in upstreams(configuration).items()},
+        aliases=_aliases(configuration),
         most_catalog=configuration.catalog.maxentries,
         most_tags=configuration.tags.maxtags,
         manifest_bytes=configuration.limits.manifestsize,
@@ -53,6 +58,30 @@ def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = Fa
         store=configuration.storage.driver,
         volume=configuration.root,
         proxies=Proxies(ip_network(text, strict=False) for text in section.trustedproxies) if accounts else NO_PROXIES,
+    )
+
+
+def upstreams(configuration: Configuration) -> dict[str, Upstream]:
+    """The registries mirrored, by what the names of their repositories begin with here; empty: all do."""
+    if configuration.proxy.remoteurl:
+        return {"": configuration.proxy}
+    return {mirror.begins: mirror for mirror in configuration.mirrors}
+
+
+def keeps(configuration: Configuration) -> list[Keep]:
+    """How long, and how much, of each mirror is kept."""
+    return [
+        Keep(prefix, milliseconds(section.ttl), section.maxsize) for prefix, section in upstreams(configuration).items()
+    ]
+
+
+def _aliases(configuration: Configuration) -> Aliases | None:
+    if not configuration.mirrors:
+        return None
+    return Aliases(
+        {name: mirror.begins for mirror in configuration.mirrors for name in mirror.namespaces},
+        {name: mirror.begins for mirror in configuration.mirrors for name in mirror.hosts},
+        urlsplit(configuration.http.host).netloc.lower(),
     )
 
 

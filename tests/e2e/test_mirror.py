@@ -28,16 +28,22 @@ class Mirrored(NamedTuple):
 
     hub: Peer
     near: Lading
+    daemon: str
 
 
-@pytest.fixture
-def mirrored(tmp_path: Path) -> Iterator[Mirrored]:
-    """registry:2 with an official image, and a mirror of it that believes no tag for long."""
+@pytest.fixture(params=["proxy", "mirrors"])
+def mirrored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mirrored]:
+    """registry:2 with an official image, and a mirror of it that believes no tag for long; its address for dockerd."""
     with Peer(tmp_path / "hub") as hub, Client(hub) as client:
         client.push("library/official", OFFICIAL, "1")
-        proxy = {"remoteurl": hub.url, "revalidate": "1ms"}
-        with Lading(tmp_path / "near", {"proxy": proxy}, workers=2) as near:
-            yield Mirrored(hub, near)
+        upstream = {"remoteurl": hub.url, "revalidate": "1ms"}
+        beside = {"prefix": "docker.io", "namespaces": ["docker.io"], "hosts": ["localhost"]}
+        mirrors = [{**upstream, **beside}, {"prefix": "quay.io", "remoteurl": "http://127.0.0.1:9"}]
+        settings = {"proxy": upstream} if request.param == "proxy" else {"mirrors": mirrors}
+        with Lading(tmp_path / "near", settings, workers=2) as near:
+            yield Mirrored(
+                hub, near, f"http://{'localhost' if request.param == 'mirrors' else '127.0.0.1'}:{near.port}"
+            )
 
 
 def fetched(hub: Peer) -> list[str]:
@@ -49,7 +55,7 @@ def fetched(hub: Peer) -> list[str]:
 def test_dockerd_pulls_an_official_image_also_when_the_hub_is_away(engine: Engine, mirrored: Mirrored) -> None:
     known = {"auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"whale:of-the-daemon").decode()}}}
     client = engine.home.path / "client/config.json"
-    with engine.settings({"registry-mirrors": [mirrored.near.url]}):
+    with engine.settings({"registry-mirrors": [mirrored.daemon]}):
         client.parent.mkdir(exist_ok=True)
         client.write_text(json.dumps(known))
         try:
@@ -64,7 +70,7 @@ def test_dockerd_pulls_an_official_image_also_when_the_hub_is_away(engine: Engin
                 engine.forget(name)
         finally:
             client.unlink()
-    for server in mirrored:
+    for server in (mirrored.hub, mirrored.near):
         assert "of-the-daemon" not in server.output
         assert known["auths"]["https://index.docker.io/v1/"]["auth"] not in server.output
 

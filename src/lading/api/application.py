@@ -23,6 +23,7 @@ from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
 from lading.errors import LadingError, Unauthenticated, Unavailable, Unsupported
+from lading.oci import reference as references
 from lading.telemetry import logs
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,14 @@ class Application:
             allowed = ", ".join(sorted(route.methods))
             raise MethodNotAllowed(f"{request.method} is not allowed on {route.path}; {allowed} are", allowed)
         handler, permission = endpoint
+        aliases = self._services.manners.aliases
+        if aliases is not None:
+            if route is routes.BASE and aliases.of_host(request):
+                # dockerd logs in where it is asked to here, with what is for Docker Hub; who may pull is judged below
+                return await handler(request, self._services, name, reference)
+            if name:
+                request.alias = aliases.prefix(request)
+                name = references.repository(request.alias + name)
         wanted = permission(request, name)
         try:
             await self._admit(request, wanted)

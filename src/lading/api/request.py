@@ -68,6 +68,7 @@ class Request:
         "_arguments",
         "_proxies",
         "_receive",
+        "alias",
         "id",
         "method",
         "mountable",
@@ -86,6 +87,7 @@ class Request:
         self.principal: Principal = ANONYMOUS
         self.route = "other"  # the endpoint as the specification writes it, once it is known
         self.received = 0
+        self.alias = ""  # what was put before the repository's name that the client gave
         self.mountable = True  # whether a blob may be mounted from where the request says
         self._receive = receive
         self._arguments: list[tuple[str, str]] | None = None
@@ -126,6 +128,15 @@ class Request:
             if own == name:
                 return value
         return None
+
+    def asked(self, name: str) -> str:
+        """What the client calls a repository."""
+        return name.removeprefix(self.alias)
+
+    def again(self) -> dict[str, str]:
+        """The arguments by which it calls it so, for a link to the next page."""
+        said = self.argument("ns") if self.alias else None
+        return {"ns": said} if said else {}
 
     @property
     def content_length(self) -> int | None:

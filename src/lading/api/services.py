@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lading.access.guard import Guard
 from lading.access.principal import Principal
+from lading.api.aliases import Aliases
 from lading.api.request import NO_PROXIES, Proxies
 from lading.control.accounts import Accounts
 from lading.control.replication.run import Replicate
@@ -26,8 +27,9 @@ class Manners:
 
     ``prefix`` stands before every path, ``external`` replaces ``scheme://host`` in locations, ``relative`` leaves it
     out. ``mount_anywhere``: whoever may push may read all, so a mount need not say from where. ``proxies`` may say where
-    a request came from; ``mirrors`` is the registry that this one is a mirror of, empty: none; ``store`` is what the
-    configuration calls the blobs' place, and ``volume`` the folder, where it is one.
+    a request came from; ``mirrors`` has the registries mirrored, by what names begin with that are theirs, and
+    ``aliases`` other ways to name what is there; ``store`` is what the configuration calls the blobs' place, and
+    ``volume`` the folder, where it is one.
     """
 
     prefix: str = ""
@@ -35,7 +37,8 @@ class Manners:
     relative: bool = False
     delete: bool = False
     read_only: bool = False
-    mirrors: str = ""
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    aliases: Aliases | None = None
     most_catalog: int = 1000
     most_tags: int = 1000
     manifest_bytes: int = 4 << 20

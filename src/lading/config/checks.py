@@ -15,6 +15,7 @@ from lading.config import ldap
 from lading.config.accounts import oidc_problems
 from lading.config.auth import METHODS
 from lading.config.fields import Section
+from lading.config.mirror import Upstream
 from lading.config.model import Configuration
 from lading.config.shape import about, dotted
 from lading.config.storage import GCS, S3, Azure
@@ -39,6 +40,7 @@ def problems(configuration: Configuration) -> Iterator[Problem]:
     yield from _notifications(configuration)
     yield from _health(configuration)
     yield from _proxy(configuration)
+    yield from _mirrors(configuration)
 
 
 def notices(configuration: Configuration) -> Iterator[str]:
@@ -311,22 +313,48 @@ def _proxy(configuration: Configuration) -> Iterator[Problem]:
     proxy = configuration.proxy
     if not proxy.remoteurl:
         return
-    if not _origin(proxy.remoteurl) or urlsplit(proxy.remoteurl).path not in {"", "/"}:
-        yield ("proxy", "remoteurl"), "is no address of a registry; write it as https://registry-1.docker.io"
-    if proxy.password.get_secret_value() and proxy.passwordfile:
-        yield ("proxy", "passwordfile"), "cannot go with proxy.password; keep one of the two"
-    secret = proxy.password.get_secret_value() or proxy.passwordfile
-    if bool(proxy.username) != bool(secret):
-        missing = "username" if secret else "password"
-        yield ("proxy", missing), "is missing: a user and a password go together"
-    if proxy.exec.command and (proxy.username or secret):
-        yield ("proxy", "exec", "command"), "cannot go with proxy.username; keep one of the two"
-    if "/" in proxy.exec.command or proxy.exec.command.startswith("-"):
-        yield ("proxy", "exec", "command"), "must be the name of a program on PATH, as docker-credential-pass"
+    yield from _upstream(proxy, ("proxy",))
     if configuration.accounts is not None and configuration.accounts.enabled:
-        yield ("proxy",), "cannot go with accounts: a registry is a mirror as a whole; run another one for the accounts"
+        yield ("proxy",), "cannot go with accounts: a registry is a mirror as a whole; use mirrors, with a prefix"
     if configuration.storage.maintenance.readonly.enabled:
         yield ("proxy",), "cannot go with storage.maintenance.readonly: a mirror keeps what it fetches"
+
+
+def _mirrors(configuration: Configuration) -> Iterator[Problem]:
+    if configuration.mirrors and configuration.proxy.remoteurl:
+        yield ("mirrors",), "cannot go with proxy, which makes the whole registry a mirror; keep one of the two"
+    if configuration.mirrors and configuration.storage.maintenance.readonly.enabled:
+        yield ("mirrors",), "cannot go with storage.maintenance.readonly: a mirror keeps what it fetches"
+    prefixes: list[str] = []
+    taken: set[tuple[str, str]] = set()
+    for index, mirror in enumerate(configuration.mirrors):
+        at: Path = ("mirrors", index)
+        yield from _required(mirror, at, "prefix", "remoteurl")
+        yield from _upstream(mirror, at)
+        if any(other.startswith(mirror.begins) or mirror.begins.startswith(other) for other in prefixes):
+            yield (*at, "prefix"), "lies in another mirror's, or another's in it; each has its own"
+        prefixes.append(mirror.begins)
+        for key in ("namespaces", "hosts"):
+            for name in getattr(mirror, key):
+                if (key, name) in taken:
+                    yield (*at, key), f"{name!r} is another mirror's already"
+                taken.add((key, name))
+
+
+def _upstream(upstream: Upstream, at: Path) -> Iterator[Problem]:
+    url = upstream.remoteurl
+    if url and (not _origin(url) or urlsplit(url).path not in {"", "/"}):
+        yield (*at, "remoteurl"), "is no address of a registry; write it as https://registry-1.docker.io"
+    if upstream.password.get_secret_value() and upstream.passwordfile:
+        yield (*at, "passwordfile"), f"cannot go with {dotted(at)}.password; keep one of the two"
+    secret = upstream.password.get_secret_value() or upstream.passwordfile
+    if bool(upstream.username) != bool(secret):
+        missing = "username" if secret else "password"
+        yield (*at, missing), "is missing: a user and a password go together"
+    if upstream.exec.command and (upstream.username or secret):
+        yield (*at, "exec", "command"), f"cannot go with {dotted(at)}.username; keep one of the two"
+    if "/" in upstream.exec.command or upstream.exec.command.startswith("-"):
+        yield (*at, "exec", "command"), "must be the name of a program on PATH, as docker-credential-pass"
 
 
 def _required(section: Section, at: Path, *names: str) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from lading.config.foreign import Compatibility, Middleware, Redis, Reporting
 from lading.config.health import Health
 from lading.config.http import HTTP
 from lading.config.log import Log
-from lading.config.mirror import Proxy
+from lading.config.mirror import Mirror, Proxy
 from lading.config.notifications import Notifications
 from lading.config.own import Collect, Database, Jobs, Limits, Replication, Search, Server
 from lading.config.storage import Storage
@@ -54,6 +54,9 @@ class Configuration(Section):
     health: Health = group(Health, "What is looked at to say whether the registry is well.")
     proxy: Proxy = group(
         Proxy, "The whole registry as a mirror of another one, which is asked for what is not here; pushes are refused."
+    )
+    mirrors: tuple[Mirror, ...] = setting(
+        (), "Lading: other registries mirrored beside the repositories of this one, each below a prefix of its own."
     )
     validation: Validation = group(Validation, "What manifests must fulfil.")
     policy: Policy = group(Policy, "What repositories may hold.")

@@ -340,6 +340,14 @@ def check_name(name: str) -> None:
         )
 
 
+async def ensure(tx: Transaction, repository: str, *, public: bool) -> None:
+    """Make the project of a repository, which nobody owns, if it is not there."""
+    await tx.lock("projects-of-mirrors")
+    name = namespace(repository)
+    if await Projects(tx).named(name) is None:
+        await Projects(tx).add(name, None, public=public)
+
+
 async def stored_name(tx: Transaction, project_name: str, name: str) -> str:
     """The name by which a repository of a project is stored: those of one part belong to ``library``."""
     whole = f"{project_name}/{name}"

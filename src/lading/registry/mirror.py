@@ -6,7 +6,7 @@ what is here is served and said to be old; that it has no such tag is an answer,
 a blob by its digest is never asked for again.
 
 ``tags.moved_at`` is when the upstream last said so, which all processes see; what nobody asks for grows old in it, and
-:func:`expire` takes it away.
+``mirrored.py`` takes it away.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, exists, select
 
 from lading import errors
-from lading.config.mirror import Proxy
 from lading.jobs.events import By
-from lading.jobs.kinds import Task
 from lading.jobs.leases import Leases
 from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
+from lading.registry.admission import Admission
 from lading.registry.blobs import Blobs
 from lading.registry.fills import Fill, Reader
 from lading.registry.flights import Flights
 from lading.registry.manifests import Manifests
 from lading.registry.pull import Elsewhere, Pull, StoredManifest
 from lading.registry.push import Push, PushPolicy
-from lading.registry.repositories import Repositories
+from lading.registry.recent import Contents
+from lading.registry.repositories import Repositories, below
 from lading.registry.tags import Tags
 from lading.registry.uploads import Uploads
 from lading.registry.upstream import Upstream
 from lading.stores.blobs.base import BlobFile, BlobStore
-from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifests, repositories, tags
+from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifests, repositories, repository_blobs, tags
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,20 @@ _CONFIRMED = Statement(
     .join(repositories, repositories.c.id == tags.c.repository_id)
     .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("tag"))
 )
+_elsewhere = repositories.alias("elsewhere")
 _NAMED = Statement(
-    select(blobs.c.size, blobs.c.present)
+    select(
+        blobs.c.size,
+        blobs.c.present,
+        exists()
+        .where(
+            repository_blobs.c.blob_id == blobs.c.id,
+            repository_blobs.c.repository_id == _elsewhere.c.id,
+            _elsewhere.c.name >= bindparam("first"),
+            _elsewhere.c.name < bindparam("last"),
+        )
+        .label("near"),
+    )
     .select_from(repositories)
     .join(manifests, manifests.c.repository_id == repositories.c.id)
     .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
@@ -60,8 +72,6 @@ _NAMED = Statement(
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
     .limit(1)
 )
-_EXPIRE = Statement(text("DELETE FROM tags WHERE moved_at < :before"))
-
 _PATIENCE_SECONDS = 5.0
 _DENIED_SECONDS = 10.0
 _MOST_DENIED = 10_000
@@ -75,7 +85,8 @@ _AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
 class Mirror(Pull):
     """Hands out what is here, and what ``upstream`` has. ``revalidate`` is in seconds.
 
-    Blobs on their way lie in ``folder`` as well (None: where the system keeps such files).
+    Blobs on their way lie in ``folder`` as well (None: where the system keeps such files). ``admission`` is asked when
+    something comes in; ``contents`` is what is shared with others of the process.
     """
 
     def __init__(
@@ -90,9 +101,13 @@ class Mirror(Pull):
         outage: float = 0,
         depth: int = 32,
         folder: Path | None = None,
+        admission: Admission | None = None,
+        contents: Contents | None = None,
     ) -> None:
         super().__init__(metadata, store, outbox, outage)
+        self._contents = contents or self._contents
         self._upstream = upstream
+        self._below = below(upstream.prefix)
         self._revalidate = int(revalidate * 1000)
         self._folder = folder
         self._flights = Flights(leases)
@@ -102,8 +117,8 @@ class Mirror(Pull):
         # nobody pushed what is fetched, so nobody is told that somebody did
         quiet = Outbox(metadata, listening=False)
         anything = PushPolicy(lambda child: False, blobs_required=False, urls_checked=False, most_depth=depth)
-        self._push = Push(metadata, store, quiet, anything)
-        self._uploads = Uploads(metadata, store, quiet, b"")
+        self._push = Push(metadata, store, quiet, anything, admission)
+        self._uploads = Uploads(metadata, store, quiet, b"", admission)
 
     async def close(self) -> None:
         """Break off what is being fetched."""
@@ -207,6 +222,10 @@ class Mirror(Pull):
             raise
         return reader
 
+    async def file(self, repository: str, digest: Digest) -> BlobFile:
+        found = await self.blob(repository, digest)
+        return await self._open(repository, digest) if isinstance(found, Elsewhere) else found
+
     async def _here(self, repository: str, digest: Digest) -> BlobFile | Elsewhere | None:
         """A blob that is in the store, also one that came by another repository; None if it is to be fetched."""
         for _ in range(2):
@@ -220,7 +239,7 @@ class Mirror(Pull):
         return None
 
     async def _size(self, repository: str, digest: Digest) -> int:
-        row = await self._metadata.row(_NAMED, name=repository, digest=digest)
+        row = await self._metadata.row(_NAMED, name=repository, digest=digest, **self._below)
         if row is not None and (row[1] or digest not in self._doubted):
             return int(row[0])
         self._remembered(f"{repository}@{digest}")
@@ -235,9 +254,12 @@ class Mirror(Pull):
         return size
 
     async def _adopt(self, repository: str, digest: Digest) -> bool:
-        """Make a blob visible that came by another repository, and that a manifest of this one names."""
-        row = await self._metadata.row(_NAMED, name=repository, digest=digest)
-        if row is None or not row[1]:
+        """Make a blob visible that came from the same upstream by another repository, and that a manifest here names.
+
+        What is in other repositories may be secret, and a manifest can name anything.
+        """
+        row = await self._metadata.row(_NAMED, name=repository, digest=digest, **self._below)
+        if row is None or not row[1] or not row[2]:
             return False
 
         async def link(tx: Transaction) -> bool:
@@ -262,7 +284,8 @@ class Mirror(Pull):
         digest = fill.digest
         try:
             here = partial(self._has_blob, repository, digest)
-            await self._flights.alone(digest, here, partial(self._store_blob, fill, repository), fill.read_elsewhere)
+            name = self._upstream.prefix + digest
+            await self._flights.alone(name, here, partial(self._store_blob, fill, repository), fill.read_elsewhere)
             fill.end()
         except BaseException as error:
             fill.end(error)
@@ -357,18 +380,6 @@ class Mirror(Pull):
         self._denied.move_to_end(name)
         if len(self._denied) > _MOST_DENIED:
             self._denied.popitem(last=False)
-
-
-async def expire(metadata: Metadata, proxy: Proxy, _: Task) -> Mapping[str, int]:
-    """The job: take away the tags that nobody asked for within the ``ttl``; collection takes what they held."""
-    # one may have been enqueued while this was still a mirror
-    if not proxy.remoteurl or not proxy.ttl:
-        return {}
-
-    async def work(tx: Transaction) -> int:
-        return await tx.execute(_EXPIRE, before=tx.now - int(proxy.ttl.total_seconds() * 1000))
-
-    return {"tags": await metadata.write(work)}
 
 
 async def _point(tx: Transaction, repository: str, tag: str, digest: Digest) -> bool:

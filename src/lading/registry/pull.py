@@ -114,7 +114,7 @@ class Pull:
         size = await self.blob_size(repository, digest)
         if size > most:
             raise TooLarge(f"the blob {digest} has {size} bytes; {most} are read at most")
-        file = await self._open(repository, digest)
+        file = await self.file(repository, digest)
         try:
             return b"".join([chunk async for chunk in file.chunks(0, size)])
         except EOFError:

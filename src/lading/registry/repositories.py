@@ -221,3 +221,9 @@ class Repositories:
             _DESCRIBE, repository=name, new_description=description, new_stars=stars, new_official=official
         )
         return changed > 0
+
+
+def below(prefix: str) -> dict[str, str]:
+    """The bounds of all names that begin with ``prefix`` (empty, or it ends in a slash): from ``first``, before ``last``."""
+    # no name has a character behind the tilde, and "0" comes right behind "/"
+    return {"first": prefix, "last": f"{prefix[:-1]}0" if prefix else "~"}

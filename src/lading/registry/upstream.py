@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lading import errors
-from lading.config.mirror import Proxy
+from lading.config import mirror as config
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest
 from lading.remotes import helpers
@@ -61,7 +61,7 @@ class LoginKeyring(Keyring):
             try:
                 return Credential(login.username, Path(login.file).read_text(encoding="utf-8").strip())
             except (OSError, ValueError):
-                raise errors.CredentialsError("proxy.passwordfile cannot be read") from None
+                raise errors.CredentialsError("the passwordfile of the mirror cannot be read") from None
         if not login.helper:
             return Credential(login.username, login.password)
         async with self._lock:
@@ -73,11 +73,23 @@ class LoginKeyring(Keyring):
 
 
 class Upstream:
-    """One registry at ``url``. ``inner_redirects``: whether it may send us to addresses of private networks."""
+    """One registry at ``url``, whose repositories go by their name behind ``prefix`` here (empty, or with its slash).
 
-    def __init__(self, url: str, login: Login, *, inner_redirects: bool = False, policy: Policy = _PATIENCE) -> None:
+    ``inner_redirects``: whether it may send us to addresses of private networks.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        login: Login,
+        *,
+        prefix: str = "",
+        inner_redirects: bool = False,
+        policy: Policy = _PATIENCE,
+    ) -> None:
         parts = urlsplit(url)
         self.host = parts.netloc
+        self.prefix = prefix
         reach = Policy(
             plain_http=parts.scheme == "http",
             attempts=policy.attempts,
@@ -92,23 +104,28 @@ class Upstream:
         self._rests: dict[str, tuple[float, errors.LadingError]] = {}
 
     @classmethod
-    def of(cls, proxy: Proxy) -> Upstream:
+    def of(cls, section: config.Upstream, prefix: str = "") -> Upstream:
         """The registry that the configuration names."""
         login = Login(
-            proxy.username,
-            proxy.password.get_secret_value(),
-            proxy.passwordfile,
-            proxy.exec.command,
-            proxy.exec.lifetime.total_seconds(),
+            section.username,
+            section.password.get_secret_value(),
+            section.passwordfile,
+            section.exec.command,
+            section.exec.lifetime.total_seconds(),
         )
-        return cls(proxy.remoteurl, login, inner_redirects=proxy.innerredirects)
+        return cls(section.remoteurl, login, prefix=prefix, inner_redirects=section.innerredirects)
 
     async def close(self) -> None:
         await self._session.close()
 
     def named(self, repository: str) -> str:
         """What a repository is called there: Docker Hub has its official images under ``library/``."""
-        return f"library/{repository}" if self.host in _HUB and "/" not in repository else repository
+        name = repository.removeprefix(self.prefix)
+        return f"library/{name}" if self.host in _HUB and "/" not in name else name
+
+    def place(self, repository: str) -> str:
+        """The one name a repository has here, however it was asked for."""
+        return self.prefix + self.named(repository)
 
     async def resolve(self, repository: str, tag: str) -> Descriptor | None:
         async with self._asking("manifests"):

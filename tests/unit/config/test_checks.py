@@ -178,6 +178,27 @@ def test_what_has_no_effect_or_is_a_risk_is_told(tmp_path: Path, extra: str, key
         ("http: {headers: [A]}", "http.headers: must be a map"),
         ("http: {draintimeout: 48h}", "http.draintimeout: must be from 0s to 24h"),
         ('http: {secret: "a\\0b"}', "http.secret: must not hold a NUL character"),
+        (
+            "mirrors: [{prefix: docker.io/}]",
+            "mirrors[0].remoteurl: is required",
+        ),
+        ("mirrors: [{remoteurl: 'https://a'}]", "mirrors[0].prefix: is required"),
+        ("mirrors: [{prefix: Hub, remoteurl: 'https://a'}]", "mirrors[0].prefix: is nothing a repository's name may"),
+        ("mirrors: [{prefix: hub, remoteurl: 'https://a/v2'}]", "mirrors[0].remoteurl: is no address of a registry"),
+        ("mirrors: [{prefix: hub, remoteurl: 'https://a', username: a}]", "mirrors[0].password: is missing"),
+        (
+            "mirrors: [{prefix: hub, remoteurl: 'https://a'}, {prefix: hub/sub, remoteurl: 'https://b'}]",
+            "mirrors[1].prefix: lies in another mirror's",
+        ),
+        (
+            "mirrors: [{prefix: a, remoteurl: 'https://a', hosts: [A.io]}, {prefix: b, remoteurl: 'https://b', hosts: [a.io]}]",
+            "mirrors[1].hosts: 'a.io' is another mirror's already",
+        ),
+        ("mirrors: [{prefix: a, remoteurl: 'https://a', hosts: ['a/b']}]", "mirrors[0].hosts: 'a/b' is no host[:port]"),
+        (
+            "proxy: {remoteurl: 'https://a'}\nmirrors: [{prefix: a, remoteurl: 'https://a'}]",
+            "mirrors: cannot go with proxy",
+        ),
         ("notifications: {endpoints: [{url: 'http://a/'}]}", "notifications.endpoints[0].name: is required"),
         ("notifications: {endpoints: [{name: a}]}", "notifications.endpoints[0].url: is required"),
         (

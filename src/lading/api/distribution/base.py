@@ -44,10 +44,12 @@ def page_size(request: Request) -> int | None:
     return int(given)
 
 
-def require_writable(manners: Manners) -> None:
-    """Refuse a change while the registry is read-only, or because it mirrors another."""
-    if manners.mirrors:
-        raise Unsupported(f"this registry is a mirror of {manners.mirrors}; push there")
+def require_writable(manners: Manners, name: str = "") -> None:
+    """Refuse a change while the registry is read-only, or because it, or the repository ``name``, mirrors another."""
+    for prefix, url in manners.mirrors.items():
+        if name.startswith(prefix):
+            what = f"what is below {prefix}" if prefix else "this registry"
+            raise Unsupported(f"{what} is a mirror of {url}; push there")
     if manners.read_only:
         raise Unsupported("this registry is read-only now (storage.maintenance.readonly); pulls work, pushes do not")
 

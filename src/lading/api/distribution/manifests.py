@@ -42,7 +42,7 @@ async def get(request: Request, services: Services, name: str, reference: str) -
 
 async def put(request: Request, services: Services, name: str, reference: str) -> Response:
     """Store a manifest under a tag, or under its digest with any number of ``?tag=``."""
-    require_writable(services.manners)
+    require_writable(services.manners, name)
     digest, tags = _targets(request, reference)
     raw = await request.body(services.manners.manifest_bytes)
     manifest = await services.push.manifest(name, digest, tags, request.text(b"content-type"), raw, request.by())

@@ -30,10 +30,10 @@ async def get(request: Request, services: Services, name: str, reference: str) -
     if artifact_type:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if (more or cut) and manifests:
-        arguments: dict[str, str | int] = {"last": manifests[-1]["digest"], "n": limit}
+        arguments: dict[str, str | int] = {"last": manifests[-1]["digest"], "n": limit, **request.again()}
         if artifact_type:
             arguments["artifactType"] = artifact_type
-        headers.append(next_page(services.manners, f"/v2/{name}/referrers/{subject}", **arguments))
+        headers.append(next_page(services.manners, f"/v2/{request.asked(name)}/referrers/{subject}", **arguments))
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
     return Response(200, headers, msgspec.json.encode(index))
 

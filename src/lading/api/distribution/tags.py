@@ -14,10 +14,10 @@ _MOST_UNASKED = 100_000
 
 async def get(request: Request, services: Services, name: str, reference: str) -> Response:  # noqa: ARG001 - every handler is called alike
     """Tags in byte order: all of them, or a page if ``n`` is given."""
-    asked = page_size(request)
-    limit = _MOST_UNASKED if asked is None else min(asked, services.manners.most_tags)
+    size, asked = page_size(request), request.asked(name)
+    limit = _MOST_UNASKED if size is None else min(size, services.manners.most_tags)
     tags, more = await services.pull.tags(name, request.argument("last") or "", limit)
     headers: Headers = [JSON]
     if more and tags:
-        headers.append(next_page(services.manners, f"/v2/{name}/tags/list", last=tags[-1], n=limit))
-    return Response(200, headers, msgspec.json.encode({"name": name, "tags": tags}))
+        headers.append(next_page(services.manners, f"/v2/{asked}/tags/list", last=tags[-1], n=limit, **request.again()))
+    return Response(200, headers, msgspec.json.encode({"name": asked, "tags": tags}))

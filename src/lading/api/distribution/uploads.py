@@ -17,7 +17,7 @@ _RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?", re.A
 
 async def start(request: Request, services: Services, name: str, reference: str) -> Response:  # noqa: ARG001 - every handler is called alike
     """Begin an upload, push a whole blob (``digest``), or mount one (``mount``, with or without ``from``)."""
-    require_writable(services.manners)
+    require_writable(services.manners, name)
     mount, whole = request.argument("mount"), request.argument("digest")
     if mount is not None:
         digest = Digest.parse(mount)
@@ -44,7 +44,7 @@ async def status(request: Request, services: Services, name: str, reference: str
 
 async def append(request: Request, services: Services, name: str, reference: str) -> Response:
     """A chunk."""
-    require_writable(services.manners)
+    require_writable(services.manners, name)
     expected = _content_range(request)
     progress = await services.uploads.append(name, reference, _ticket(request), request.chunks(), expected)
     return _progress(request, services, name, progress, 202)
@@ -52,7 +52,7 @@ async def append(request: Request, services: Services, name: str, reference: str
 
 async def finish(request: Request, services: Services, name: str, reference: str) -> Response:
     """The last chunk, or none, and the digest of the whole."""
-    require_writable(services.manners)
+    require_writable(services.manners, name)
     given = request.argument("digest")
     if not given:
         raise DigestInvalid("the request that ends an upload needs ?digest=, the digest of the whole blob")

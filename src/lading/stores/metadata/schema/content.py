@@ -5,7 +5,7 @@
     repositories ──< tags >── manifests ──< manifest_blobs >── blobs
          │                        │   └───< manifest_children (a digest in the same repository)
          │                        └ subject (a digest in the same repository, there or not)
-         └──< repository_blobs >── blobs ──1 contents
+         └──< repository_blobs >── blobs ──1 contents      mirrored ──1 manifests
 
 ``blobs`` has one row for each content, whatever holds it. ``present`` tells whether its bytes may be relied on: a
 writer touches the row, puts the bytes in place, then makes them present; the collector makes them absent, takes them
@@ -129,3 +129,12 @@ tags = Table(
     Index("tags_by_manifest", "manifest_id"),
     sqlite_with_rowid=False,
 )
+
+mirrored = Table(
+    "mirrored",
+    tables,
+    Column("manifest_id", Id, ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("used_at", BigInteger, nullable=False),
+    Index("mirrored_by_use", "used_at"),
+)
+"""The manifests that a mirror fetched, and when each was last asked for, give or take a minute."""

@@ -1,0 +1,45 @@
+"""Other ways to name what is mirrored: as its own registry names it.
+
+containerd says in ``?ns=`` whose name it asks for. dockerd says nothing, so a host name of this server may stand for
+one upstream. Either way the prefix is put before the name, and what is cached is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lading.api.request import Request
+from lading.errors import RepositoryUnknown
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Which prefix is meant, by what a client says in ``ns`` and by the host it speaks to; all in small letters.
+
+    ``own`` is what this registry is called, or empty.
+    """
+
+    namespaces: Mapping[str, str]
+    hosts: Mapping[str, str]
+    own: str = ""
+
+    def of_host(self, request: Request) -> str:
+        """The prefix that the host stands for a client speaks to; empty: none."""
+        host = request.text(b"host").lower()
+        return self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0]) or ""
+
+    def prefix(self, request: Request) -> str:
+        """What is to be put before a repository's name; empty: nothing.
+
+        A client that asks for a name of a registry which is not mirrored must not get what has that name here.
+        """
+        asked = (request.argument("ns") or "").lower()
+        if not asked:
+            return self.of_host(request)
+        found = self.namespaces.get(asked)
+        if found is not None:
+            return found
+        if asked in (self.own, request.text(b"host").lower()):
+            return ""
+        raise RepositoryUnknown(f"no mirror here answers for {asked[:255]}", detail={"ns": asked[:255]})

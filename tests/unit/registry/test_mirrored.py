@@ -1,0 +1,128 @@
+"""What mirrors brought: it goes when nobody asks for it, or when there is too much; nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lading.jobs.kinds import Claim, Task
+from lading.registry import mirrored
+from lading.registry.admission import Admission, ManifestArrives
+from lading.registry.mirrored import IN_USE, Keep, Mirrored, Uses, brought, evict, expire
+from lading.registry.push import Push, PushPolicy
+from tests.support.images import Blob, Image, image, image_manifest
+from tests.unit.registry.world import HOUR, Clock, World
+
+pytestmark = pytest.mark.anyio
+
+SHARED = image("shared", (40_000,)).layers[0]
+
+
+def made(seed: str) -> Image:
+    """An image of a layer of its own and the shared one."""
+    own = image(seed, (10_000,))
+    layers = (*own.layers, SHARED)
+    return Image({}, own.config, layers, (), image_manifest(own.config, layers))
+
+
+def size(*images: Image) -> int:
+    blobs: dict[str, Blob] = {blob.digest: blob for one in images for blob in (*one.blobs, one.manifest)}
+    return sum(blob.size for blob in blobs.values())
+
+
+def task() -> Task:
+    return Task(Claim(1, "evict-mirror", None, 1, "a"))
+
+
+async def bring(world: World, repository: str, content: Image, tag: str) -> None:
+    """As a mirror does."""
+    admission = Admission({ManifestArrives: (brought,)})
+    pushed, world.push = world.push, Push(world.metadata, world.store, world.outbox, PushPolicy(), admission)
+    await world.put(repository, content, tag)
+    world.push = pushed
+
+
+async def test_what_nobody_asks_for_expires_and_what_is_used_or_was_pushed_stays(world: World, clock: Clock) -> None:
+    old, used, pushed = made("old"), made("used"), made("pushed")
+    await bring(world, "hub/a", old, "1")
+    await bring(world, "hub/a", used, "2")
+    await bring(world, "hubs/a", old, "1")
+    await world.put("hub/a", pushed, "3")
+    clock.pass_by(HOUR)
+    uses = Uses(world.metadata)
+    uses.note("hub/a", used.digest)
+    uses.note("hub/gone", old.digest)
+    await uses.close()
+    clock.pass_by(HOUR)
+    assert await expire(world.metadata, [Keep("hub/", 0, 0)], task()) == {"manifests": 0}
+    assert await expire(world.metadata, [Keep("hub/", HOUR + 1, 0)], task()) == {"manifests": 1}
+    assert [await world.has_manifest("hub/a", tag) for tag in "123"] == [False, True, True]
+    assert await world.has_manifest("hubs/a", "1")
+    assert not await world.has_manifest("hub/a", old.digest)
+
+
+async def test_where_there_is_too_much_what_was_longest_not_used_goes(world: World, clock: Clock) -> None:
+    images = [made(str(number)) for number in range(6)]
+    for number, one in enumerate(images):
+        await bring(world, f"hub/{number % 2}", one, str(number))
+        clock.pass_by(1000)
+    local = made("local")
+    await world.put("local/a", local, "1")
+    clock.pass_by(IN_USE)
+    uses = Uses(world.metadata)
+    uses.note("hub/0", images[0].digest)
+    await uses.close()
+    clock.pass_by(IN_USE)
+    whole = size(*images)
+    assert await world.metadata.read(lambda tx: Mirrored(tx).size("hub/")) == whole
+    assert await world.metadata.read(lambda tx: Mirrored(tx).size("")) == whole
+    assert await evict(world.metadata, [Keep("hub/", 0, whole), Keep("other/", 0, 1)], task()) == {
+        "manifests": 0,
+        "bytes": 0,
+    }
+    gone = images[1:3]
+    freed = whole - size(*(one for one in images if one not in gone))
+    assert await evict(world.metadata, [Keep("hub/", 0, whole - freed)], task()) == {"manifests": 2, "bytes": freed}
+    assert [await world.has_manifest(f"hub/{n % 2}", str(n)) for n in range(6)] == [n not in (1, 2) for n in range(6)]
+    await world.run()
+    for number, one in enumerate(images):
+        for layer in one.layers:
+            there = layer is SHARED or one not in gone
+            assert (layer.digest in world.files()) is there
+        if one not in gone:
+            assert await world.read(f"hub/{number % 2}", SHARED.digest) == SHARED.data
+    # all but what somebody pushed may go; the layer that is shared with it stays
+    assert (await evict(world.metadata, [Keep("", 0, 1)], task()))["manifests"] == 4
+    await world.run()
+    assert await world.read("local/a", SHARED.digest) == SHARED.data
+    assert await world.metadata.read(lambda tx: Mirrored(tx).size("")) == 0
+
+
+async def test_what_is_being_pulled_is_not_taken_away(world: World, clock: Clock) -> None:
+    one = made("one")
+    await bring(world, "hub/a", one, "1")
+    clock.pass_by(IN_USE - 1)
+    asked = task()
+    assert await evict(world.metadata, [Keep("hub/", 0, 10)], asked) == {"manifests": 0, "bytes": 0}
+    assert "in use" in asked.take_lines()[0]
+    assert await world.has_manifest("hub/a", "1")
+
+
+async def test_uses_are_told_without_anybody_closing(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrored, "_TELL_SECONDS", 0.01)
+    one = made("one")
+    await bring(world, "hub/a", one, "1")
+    clock.pass_by(HOUR)
+    uses = Uses(world.metadata)
+    for _ in range(2):  # also after it had nothing to tell for a while
+        before = world.metadata.now() - 1
+        uses.note("hub/a", one.digest)
+        assert uses._telling is not None
+        async with asyncio.timeout(30):
+            await uses._telling
+        assert not await world.metadata.read(lambda tx, b=before: Mirrored(tx).unused("hub/", b, 1))  # type: ignore[misc]
+        clock.pass_by(HOUR)
+    await uses.close()
