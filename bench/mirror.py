@@ -2,11 +2,14 @@
 
 The upstream is registry:2 whichever server mirrors it, so that a cold pull differs in nothing but the mirror. It writes
 an access log, in which fetches are counted. Clients take three layers at a time, as docker does, and throw them away.
+An upstream on loopback is faster than any disk the mirror may write to; a *distant* one has nginx in front of it, which
+lets each download have a part of what a line to the internet carries.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -19,7 +22,7 @@ from dataclasses import dataclass, replace
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.fixture import MANIFEST_TYPE
 from bench.push import Payload, empty_server, payloads, push_blob
-from bench.servers import BenchmarkError, Registry, Server
+from bench.servers import BenchmarkError, Registry, Server, program
 from bench.wire import ACCEPTED_MANIFESTS, Connection, download
 
 _REPOSITORY = "bench/image"
@@ -28,6 +31,47 @@ _AT_ONCE = 3
 _CROWD = 50
 _SETTLE_SECONDS = 30.0
 _FETCHED = re.compile(r'"GET /v2/[^ ]+/blobs/(sha256:[0-9a-f]{64})[ ?]')
+
+
+_RATE = 20_000_000
+_LINE = """\
+daemon off;
+{user}
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://127.0.0.1:{upstream};
+      proxy_set_header Host $http_host;
+      proxy_max_temp_file_size 0;
+      limit_rate {rate};
+    }}
+  }}
+}}
+"""
+
+
+@dataclass
+class Line(Server):
+    """A line to the server at the port ``upstream``, on which each answer has a rate of its own."""
+
+    upstream: int = 0
+
+    def command(self) -> list[str]:
+        path = self.directory / "nginx.conf"
+        user = "user root;" if os.geteuid() == 0 else ""
+        about = {"port": self.port, "upstream": self.upstream, "rate": _RATE}
+        path.write_text(_LINE.format(user=user, directory=self.directory, **about))
+        return [program("nginx", "nginx-light"), "-p", str(self.directory), "-c", str(path)]
 
 
 @dataclass
@@ -56,12 +100,15 @@ def figures(options: Options) -> tuple[Figure, ...]:
         Metric("warm_s", "warm, from the mirror", "s", "less"),
         Metric("of_local", "warm, share of the time from there", "", "less"),
     )
+    distant = pulls[:3]
+    line = f"{image}, the upstream at {_RATE / 1e6:g} MB/s a download"
     crowd = (
         Metric("seconds", "until the last has it", "s", "less"),
         Metric("fetches", "fetches of a blob from the upstream, the most", "", "less"),
     )
     return (
         Figure("mirror-pull", f"pull {image}", pulls, _pulls, static=False),
+        Figure("mirror-pull-distant", f"pull {line}", distant, _distant, static=False),
         Figure("mirror-crowd", f"{_CROWD} clients pull {image}, cold", crowd, _crowd, static=False),
     )
 
@@ -87,6 +134,20 @@ def _pulls(turn: Round) -> Sample:
         "warm_s": warm,
         "of_local": warm / local,
     }
+
+
+def _distant(turn: Round) -> Sample:
+    blobs = payloads(turn.options.large, _LAYERS)
+    with _upstream(turn, blobs) as upstream:
+        line = Line("a line", turn.directory, turn.directory / "line", upstream=upstream.port)
+        line.start()
+        try:
+            direct = _timed(line)
+            with _mirror(turn, line) as server:
+                cold = _timed(server)
+        finally:
+            line.stop()
+    return {"direct_s": direct, "cold_s": cold, "of_direct": cold / direct}
 
 
 def _crowd(turn: Round) -> Sample:
