@@ -260,8 +260,8 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: Kind(partial(_sync, registry)),
-    "expire-mirror": lambda registry: Kind(partial(expire, registry.metadata, settings.keeps(registry.configuration))),
-    "evict-mirror": lambda registry: Kind(partial(evict, registry.metadata, settings.keeps(registry.configuration))),
+    "expire-mirror": lambda registry: _keeping(registry, expire),
+    "evict-mirror": lambda registry: _keeping(registry, evict),
     "purge-audit": lambda registry: Kind(AuditPurge(registry.metadata).work),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
@@ -292,6 +292,11 @@ def timings(configuration: Configuration) -> Mapping[str, str]:
 
 def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kind | None:
     return None if _read_only(registry.configuration) else Kind(run)
+
+
+def _keeping(registry: Registry, verb: Callable[..., Awaitable[object]]) -> Kind:
+    keeps = settings.keeps(registry.configuration)
+    return Kind(partial(verb, registry.metadata, Admission(COLLECTED), keeps))
 
 
 def _purge(registry: Registry) -> Purge:

@@ -69,7 +69,7 @@ class ManifestGoes:
 
 @dataclass(frozen=True)
 class ManifestCollected:
-    """A manifest (``row``) that nothing refers to is about to be collected; nobody refuses that."""
+    """A manifest (``row``) that nothing refers to, or that a mirror keeps no longer, is about to go; nobody refuses that."""
 
     repository: int
     row: int

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select, text
 
 from lading.errors import Unavailable
 from lading.jobs.kinds import Task
-from lading.registry.admission import ManifestArrives, Question
+from lading.registry.admission import Admission, ManifestArrives, ManifestCollected, Question
 from lading.registry.repositories import Repositories, below
 from lading.stores.metadata.schema.content import manifests, mirrored, repositories
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
@@ -56,12 +56,8 @@ _UNUSED = Statement(
     .limit(bindparam("limit"))
 )
 _LOCK = Statement(select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update())
-_DELETE = Statement(
-    text(
-        "DELETE FROM manifests WHERE id = :manifest"
-        " AND EXISTS (SELECT 1 FROM mirrored WHERE manifest_id = :manifest AND used_at <= :before)"
-    )
-)
+_DUE = Statement(text("SELECT 1 FROM mirrored WHERE manifest_id = :manifest AND used_at <= :before"))
+_DELETE = Statement(text("DELETE FROM manifests WHERE id = :manifest"))
 _WITHIN = (
     " FROM mirrored u JOIN manifests m ON m.id = u.manifest_id JOIN repositories r ON r.id = m.repository_id"
     " WHERE r.name >= :first AND r.name < :last"
@@ -127,11 +123,17 @@ class Mirrored:
         rows = await self._tx.rows(_UNUSED, before=before, limit=limit, **below(prefix))
         return [(row[0], row[1]) for row in rows]
 
-    async def delete(self, prefix: str, manifest: int, repository: int, before: int) -> int | None:
+    async def delete(
+        self, admission: Admission, prefix: str, manifest: int, repository: int, before: int
+    ) -> int | None:
         """Delete a manifest and its tags; the bytes that no other below ``prefix`` has. None: it was asked for since."""
-        await self._tx.row(_LOCK, repository=repository)
+        await self._tx.row(_LOCK, repository=repository)  # whoever notes a use holds it as well
+        if await self._tx.row(_DUE, manifest=manifest, before=before) is None:
+            return None
         alone = int(await self._tx.value(_ALONE, manifest=manifest, **below(prefix)))
-        return alone if await self._tx.execute(_DELETE, manifest=manifest, before=before) else None
+        await admission.ask(self._tx, ManifestCollected(repository, manifest))
+        await self._tx.execute(_DELETE, manifest=manifest)
+        return alone
 
 
 async def brought(tx: Transaction, question: Question) -> None:
@@ -184,7 +186,7 @@ class Uses:
                 log.warning("when %s was last pulled could not be noted: %s", repository, error.message)
 
 
-async def expire(metadata: Metadata, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:
+async def expire(metadata: Metadata, admission: Admission, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:
     """The job: what nobody asked for within its ``ttl`` goes, with its tags."""
     gone = 0
     for keep in keeps:
@@ -192,14 +194,16 @@ async def expire(metadata: Metadata, keeps: Sequence[Keep], task: Task) -> Mappi
         while keep.ttl and (page := await metadata.read(lambda tx, k=keep, b=before: _unused(tx, k, b))):  # type: ignore[misc]
             for manifest, repository in page:
                 freed = await metadata.write(
-                    lambda tx, k=keep, b=before, m=manifest, r=repository: Mirrored(tx).delete(k.prefix, m, r, b)  # type: ignore[misc]
+                    lambda tx, k=keep, b=before, m=manifest, r=repository: Mirrored(tx).delete(
+                        admission, k.prefix, m, r, b
+                    )  # type: ignore[misc]
                 )
                 gone += freed is not None
             task.progress(gone)
     return {"manifests": gone}
 
 
-async def evict(metadata: Metadata, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:
+async def evict(metadata: Metadata, admission: Admission, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:
     """The job: where there is more than may be, what was longest not asked for goes."""
     gone = freed = 0
     for keep in keeps:
@@ -212,7 +216,9 @@ async def evict(metadata: Metadata, keeps: Sequence[Keep], task: Task) -> Mappin
                 if over <= 0:
                     break
                 size = await metadata.write(
-                    lambda tx, k=keep, b=before, m=manifest, r=repository: Mirrored(tx).delete(k.prefix, m, r, b)  # type: ignore[misc]
+                    lambda tx, k=keep, b=before, m=manifest, r=repository: Mirrored(tx).delete(
+                        admission, k.prefix, m, r, b
+                    )  # type: ignore[misc]
                 )
                 gone += size is not None
                 freed += size or 0
