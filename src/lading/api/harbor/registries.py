@@ -8,11 +8,12 @@ from typing import Any
 from lading.api.harbor.call import Call, Id, Model, Number, Text, moment
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
-from lading.control.replication.endpoints import HARBOR, HUB, KINDS, Endpoint, Endpoints, check, sealed
+from lading.control.replication.endpoints import HARBOR, KINDS, Endpoint, Endpoints, check, sealed
 from lading.control.replication.filters import ARTIFACT, IMAGE, LABEL, NAME, RESOURCE, TAG
 from lading.control.replication.policies import CAUSES
 from lading.control.replication.triggers import look
 from lading.errors import Invalid, Missing
+from lading.remotes.adapters.kinds import HUB
 from lading.stores.metadata.paging import Match
 from lading.stores.metadata.transaction import Transaction
 

@@ -11,23 +11,15 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, insert, or_, se
 
 from lading.access.sealing import Seal
 from lading.errors import Conflict, Invalid
-from lading.remotes.adapters.vendors import vendor
+from lading.remotes.adapters.kinds import VENDORS, example
 from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.control import projects
 from lading.stores.metadata.schema.replication import endpoints, replication_policies
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
-HARBOR, PLAIN, HUB, ECR = "harbor", "docker-registry", "docker-hub", "aws-ecr"
-_HOSTED = {
-    ECR: ("ecr", "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com"),
-    "azure-acr": ("acr", "https://NAME.azurecr.io"),
-    "google-gcr": ("gcr", "https://europe-docker.pkg.dev"),
-    "github-ghcr": ("ghcr", "https://ghcr.io"),
-}
-"""What is at its vendor's alone: the adapter, and how its address reads."""
-_HUB = {"hub.docker.com", "docker.io", "index.docker.io", "registry-1.docker.io"}
-KINDS = (HARBOR, PLAIN, HUB, *_HOSTED, "quay", "gitlab")
-"""Harbor's names for them. ``harbor`` is also another of our own kind, ``docker-registry`` any that has no name here."""
+HARBOR, PLAIN = "harbor", "docker-registry"
+KINDS = (HARBOR, PLAIN, *VENDORS)
+"""Registries that speak Harbor's API beside the protocol (another of our own kind does), any other, and those of vendors."""
 MOST_NAME = 128
 _MOST_URL = 512
 _MOST_SECRET = 64 << 10
@@ -179,9 +171,8 @@ def check(given: Endpoint, password: str) -> None:
     if given.ca and ("-----BEGIN CERTIFICATE-----" not in given.ca or len(given.ca) > 256 << 10):
         raise Invalid("ca_certificate is certificates in PEM, which begin with -----BEGIN CERTIFICATE-----")
     _, host = place_of(given.url)
-    adapter, example = _HOSTED.get(given.kind, ("", "https://hub.docker.com"))
-    if (given.kind == HUB and host not in _HUB) or (adapter and vendor(host) != adapter):
-        raise Invalid(f"{host} is no registry of the type {given.kind}; its url reads like {example}")
+    if reads := example(given.kind, host):
+        raise Invalid(f"{host} is no registry of the type {given.kind}; its url reads like {reads}")
 
 
 def check_name(name: str) -> None:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 from lading import errors
 from lading.control.replication import filters
-from lading.control.replication.endpoints import ECR, HARBOR, HUB, Endpoint, place_of
+from lading.control.replication.endpoints import HARBOR, Endpoint, place_of
 from lading.control.replication.filters import ARTIFACT, IMAGE, Filter, Held, takes_repository
 from lading.control.replication.here import kind_of
 from lading.oci.manifest import Descriptor
 from lading.oci.reference import DEFAULT_HOST, is_name, is_tag
-from lading.remotes.adapters import ecr
 from lading.remotes.adapters.base import Adapter
-from lading.remotes.adapters.vendors import adapter
-from lading.remotes.credentials import Credential, Keyring
+from lading.remotes.adapters.kinds import HUB, adapter_of, keyring
 from lading.remotes.harbor import Harbor
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
@@ -35,32 +33,6 @@ _MOST_SEEN = 100_000
 _FEW = 10
 """Repositories from which on it is worth asking for all of a project."""
 _WITH = {"with_tag": "true", "with_label": "true", "with_accessory": "true"}
-
-
-class Login(Keyring):
-    """One login, and nothing of what this machine's own files say."""
-
-    def __init__(self, credential: Credential) -> None:
-        super().__init__({})
-        self._credential = credential
-
-    async def find(self, host: str, repository: str = "") -> Credential:  # noqa: ARG002 - one login for all of it
-        return self._credential
-
-
-class Renewed(Keyring):
-    """Amazon's login, which an access key makes for twelve hours; without a key, the role this machine has there."""
-
-    def __init__(self, key: str, secret: str) -> None:
-        super().__init__({}, ambient=self._make)
-        self._keys = key, secret
-
-    async def find(self, host: str, repository: str = "") -> Credential:  # noqa: ARG002 - one login for all of it
-        async with self._asking:
-            return await self._made(host) or Credential()
-
-    async def _make(self, host: str, environment: Mapping[str, str]) -> Credential:  # noqa: ARG002 - what a keyring asks
-        return await ecr.made(host, *self._keys)
 
 
 class Far:
@@ -83,9 +55,8 @@ class Far:
             silence=given.silence,
         )
         self.host = DEFAULT_HOST if endpoint.kind == HUB else host
-        self._keys = (endpoint.username, password) if endpoint.kind == ECR else None
-        login = Renewed(*self._keys) if self._keys else Login(Credential(endpoint.username, password))
-        self._session = Session(self.host, login, reach)
+        self._login = endpoint.kind, endpoint.username, password
+        self._session = Session(self.host, keyring(*self._login), reach)
         self.client = HttpRegistry(self._session)
         self._adapter: Adapter | None = None
         self._known = bool(endpoint.username)
@@ -281,7 +252,8 @@ class Far:
 
     async def _vendor(self) -> Adapter:
         if self._adapter is None:
-            self._adapter = ecr.ECR(self.client, *self._keys) if self._keys else await adapter(self.client)
+            kind, username, password = self._login
+            self._adapter = await adapter_of(kind, self.client, username, password)
         return self._adapter
 
     async def _delete_alone(self, repository: str, tag: str) -> None:
