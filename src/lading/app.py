@@ -260,8 +260,8 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "notify": lambda registry: registry.notifications.kind,
     "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
     "sync-directory": lambda registry: Kind(partial(_sync, registry)),
-    "expire-mirror": lambda registry: _keeping(registry, expire),
-    "evict-mirror": lambda registry: _keeping(registry, evict),
+    "expire-mirror": lambda registry: _mirroring(expire, registry),
+    "evict-mirror": lambda registry: _mirroring(evict, registry),
     "purge-audit": lambda registry: Kind(AuditPurge(registry.metadata).work),
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
     "replicate": lambda registry: registry.replicate.kind,
@@ -294,9 +294,8 @@ def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kin
     return None if _read_only(registry.configuration) else Kind(run)
 
 
-def _keeping(registry: Registry, verb: Callable[..., Awaitable[object]]) -> Kind:
-    keeps = settings.keeps(registry.configuration)
-    return Kind(partial(verb, registry.metadata, Admission(COLLECTED), keeps))
+def _mirroring(job: Callable[..., Awaitable[object]], registry: Registry) -> Kind:
+    return Kind(partial(job, registry.metadata, Admission(COLLECTED), settings.keeps(registry.configuration)))
 
 
 def _purge(registry: Registry) -> Purge:

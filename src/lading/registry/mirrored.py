@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, delete, select, text
 
 from lading.errors import Unavailable
 from lading.jobs.kinds import Task
@@ -56,8 +56,12 @@ _UNUSED = Statement(
     .limit(bindparam("limit"))
 )
 _LOCK = Statement(select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update())
-_DUE = Statement(text("SELECT 1 FROM mirrored WHERE manifest_id = :manifest AND used_at <= :before"))
-_DELETE = Statement(text("DELETE FROM manifests WHERE id = :manifest"))
+_IS_UNUSED = Statement(
+    select(mirrored.c.manifest_id).where(
+        mirrored.c.manifest_id == bindparam("manifest"), mirrored.c.used_at <= bindparam("before")
+    )
+)
+_DELETE = Statement(delete(manifests).where(manifests.c.id == bindparam("manifest")))
 _WITHIN = (
     " FROM mirrored u JOIN manifests m ON m.id = u.manifest_id JOIN repositories r ON r.id = m.repository_id"
     " WHERE r.name >= :first AND r.name < :last"
@@ -127,8 +131,8 @@ class Mirrored:
         self, admission: Admission, prefix: str, manifest: int, repository: int, before: int
     ) -> int | None:
         """Delete a manifest and its tags; the bytes that no other below ``prefix`` has. None: it was asked for since."""
-        await self._tx.row(_LOCK, repository=repository)  # whoever notes a use holds it as well
-        if await self._tx.row(_DUE, manifest=manifest, before=before) is None:
+        await self._tx.row(_LOCK, repository=repository)
+        if await self._tx.row(_IS_UNUSED, manifest=manifest, before=before) is None:
             return None
         alone = int(await self._tx.value(_ALONE, manifest=manifest, **below(prefix)))
         await admission.ask(self._tx, ManifestCollected(repository, manifest))
@@ -166,10 +170,12 @@ class Uses:
         await self._tell()
 
     async def _tell_later(self) -> None:
-        while self._noted:
-            await asyncio.sleep(_TELL_SECONDS)
-            await self._tell()
-        self._telling = None
+        try:
+            while self._noted:
+                await asyncio.sleep(_TELL_SECONDS)
+                await self._tell()
+        finally:
+            self._telling = None
 
     async def _tell(self) -> None:
         told, self._noted = self._noted, set()
@@ -187,7 +193,7 @@ class Uses:
 
 
 async def expire(metadata: Metadata, admission: Admission, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:
-    """The job: what nobody asked for within its ``ttl`` goes, with its tags."""
+    """The job: what nobody asked for within its ``ttl`` goes, with its tags; ``admission`` hears of each."""
     gone = 0
     for keep in keeps:
         before = metadata.now() - keep.ttl
