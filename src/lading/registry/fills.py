@@ -1,8 +1,8 @@
 """A blob on its way into the cache, and those who read it meanwhile.
 
 What arrives goes to the store and, beside it, into a file without a name, from which any number of clients read as far
-as it has come. The last byte is handed out only when the blob was found to have its digest and is stored: no client
-ever has the whole of something else. What was fetched before a break is kept for a while, and the next try goes on from there.
+as it has come. The last byte is handed out only when the blob was found to have its digest: no client ever has the whole of
+something else. That it is safe on the disk, nobody who reads waits for. What was fetched before a break is kept for a while, and the next try goes on from there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Fill:
         """Whether another process fetches it: it is read from the store when it is there."""
         self.error: BaseException | None = None
         self._before = 0
+        self._right = False
         self._done = False
         self._store = store
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by who lets go of it last
@@ -54,6 +55,11 @@ class Fill:
             count = os.pwrite(self._file.fileno(), left, self.held)
             left = left[count:]
             self.held += count
+        self._changed()
+
+    def checked(self) -> None:
+        """It has its digest."""
+        self._right = self.held == self.size
         self._changed()
 
     def read_elsewhere(self) -> None:
@@ -85,7 +91,7 @@ class Fill:
         """``count`` bytes from ``offset``, as they come; ``EOFError`` where they do not."""
         end = offset + count
         while offset < end:
-            here = min(end, self.size if self._done and not self.elsewhere else min(self.held, self.size - 1))
+            here = min(end, self.held if self._right else min(self.held, self.size - 1))
             if offset < here:
                 yield (data := self._read(offset, here - offset))
                 offset += len(data)

@@ -302,7 +302,7 @@ class Mirror(Pull):
     async def _store_blob(self, fill: Fill, repository: str) -> None:
         fill.elsewhere = False
         try:
-            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY)
+            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY, fill.checked)
         except (errors.DigestInvalid, errors.SizeInvalid) as error:
             raise errors.BadAnswer(f"{self._upstream.host} sends something else as {fill.digest}") from error
         except OSError as error:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -29,6 +29,10 @@ from lading.registry.blobs import Blobs
 from lading.registry.repositories import Repositories
 from lading.stores.blobs.base import BlobStore, UploadSession, UploadState
 from lading.stores.metadata.transaction import Metadata, Transaction
+
+
+def _nobody_waits() -> None:
+    """Nobody waits for the bytes to be right."""
 
 
 class UploadInvalid(Invalid):
@@ -179,13 +183,20 @@ class Uploads:
                 raise
             return size
 
-    async def push(self, repository: str, digest: Digest, chunks: AsyncIterator[bytes], by: By) -> int:
-        """A whole blob in one request; its size in bytes."""
+    async def push(
+        self,
+        repository: str,
+        digest: Digest,
+        chunks: AsyncIterator[bytes],
+        by: By,
+        checked: Callable[[], None] = _nobody_waits,
+    ) -> int:
+        """A whole blob in one request; its size in bytes. ``checked``: the bytes are right, and not safe yet."""
         await self._begins(repository, by)
         session = await self._store.begin(repository, digest.algorithm, aim=digest)
         try:
             await session.append(chunks)
-            return await self._publish(session, repository, digest, by)
+            return await self._publish(session, repository, digest, by, checked)
         except BaseException:
             # nobody was given a location to go on from
             await session.cancel()
@@ -229,7 +240,14 @@ class Uploads:
         finally:
             await session.close()
 
-    async def _publish(self, session: UploadSession, repository: str, digest: Digest, by: By) -> int:
+    async def _publish(
+        self,
+        session: UploadSession,
+        repository: str,
+        digest: Digest,
+        by: By,
+        checked: Callable[[], None] = _nobody_waits,
+    ) -> int:
         found = await session.digest_as(digest.algorithm)
         if found != digest:
             await session.cancel()
@@ -238,6 +256,7 @@ class Uploads:
                 detail={"expected": digest, "actual": found, "size": session.size},
             )
         size = session.size
+        checked()
         await asyncio.gather(
             self._metadata.write(lambda tx: Blobs(tx).touch(digest, size), durable=False), session.sync()
         )
