@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from lading.access.directory.settings import DirectorySettings
 from lading.access.oidc import OidcSettings
 from lading.access.sealing import Seal
 from lading.control.sections import SCOPES, directory_of, provider_of
-from lading.errors import Invalid
+from lading.errors import Invalid, StoreError
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -108,7 +109,7 @@ def are_configured(configured: Configured) -> bool:
 
 
 def in_force(kept: Kept, seal: Seal, configured: Configured) -> Ways:
-    """What counts; raises ``Invalid`` where what was set does not do, and ``StoreError`` where it cannot be unsealed."""
+    """What counts; raises ``Invalid`` where what was set does not do (any more)."""
     if are_configured(configured):
         mode = OIDC if configured.oidc is not None else LDAP
         return Ways(mode, configured.ldap, configured.oidc)
@@ -155,11 +156,13 @@ class Logins:
         """
         await self._tx.lock("logins")
         before = await self.read()
+        opened = _opened(before, self._seal)
         changed: dict[str, Value] = {}
         values, secrets = dict(before.values), dict(before.secrets)
         for name, value in given.items():
             if name in SECRETS:
-                if self._secret(name, value) != _opened(before, self._seal).get(name, ""):
+                lost = name in secrets and name not in opened
+                if self._secret(name, value) != opened.get(name, "") or lost:
                     changed[name] = value
                     _put(secrets, name, self._sealed(name, str(value)) if value else None)
             elif before.value(name) != _fitting(name, value):
@@ -199,7 +202,12 @@ def _all(kept: Kept, seal: Seal) -> dict[str, Value]:
 
 
 def _opened(kept: Kept, seal: Seal) -> dict[str, str]:
-    return {name: seal.open(base64.b64decode(sealed), name).decode() for name, sealed in kept.secrets.items()}
+    """The secrets that can be unsealed; one that cannot, after a loss of the key file, has to be given again."""
+    found = {}
+    for name, sealed in kept.secrets.items():
+        with suppress(StoreError):
+            found[name] = seal.open(base64.b64decode(sealed), name).decode()
+    return found
 
 
 def _put(where: dict[str, Any], name: str, value: Value | None) -> None:
