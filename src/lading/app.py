@@ -42,7 +42,7 @@ from lading.control.replication.run import Replicate
 from lading.control.replication.triggers import Triggers
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
-from lading.jobs.leases import Leases
+from lading.jobs.leases import COLLECTION, Leases
 from lading.jobs.outbox import Outbox, Reaction
 from lading.jobs.queue import JobQueue
 from lading.jobs.schedule import Scheduler, every
@@ -252,9 +252,7 @@ def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:
 
 
 JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
-    "collect": lambda registry: _upkeep(
-        registry, partial(registry.collect.work, settings.terms(registry.configuration))
-    ),
+    "collect": lambda registry: _upkeep(registry, partial(_collect, registry)),
     "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
     "prune-jobs": lambda registry: Kind(History(registry.metadata, **registry.remembered).prune),
     "notify": lambda registry: registry.notifications.kind,
@@ -296,6 +294,12 @@ def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kin
 
 def _mirroring(job: Callable[..., Awaitable[object]], registry: Registry) -> Kind:
     return Kind(partial(job, registry.metadata, Admission(COLLECTED), settings.keeps(registry.configuration)))
+
+
+async def _collect(registry: Registry, task: Task) -> object:
+    waits = partial(task.log, "waits for one that was begun from the shell")
+    async with registry.leases.holding(COLLECTION, waits):
+        return await registry.collect.work(settings.terms(registry.configuration), task)
 
 
 def _purge(registry: Registry) -> Purge:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import sqlite3
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from lading.jobs.leases import COLLECTION
 from tests.support.http import Client
 from tests.support.images import Image, image, index
 from tests.support.lading import PROGRAM, Lading
@@ -175,3 +179,51 @@ def test_pushes_go_on_while_it_collects(tmp_path: Path, grace: str) -> None:
                         found = client.get(f"/v2/{one.repository}/blobs/{blob.digest}")
                         assert hashlib.sha256(found.content).hexdigest() == blob.digest.partition(":")[2]
         assert "Traceback" not in registry.output
+
+
+def test_only_one_at_a_time_whoever_began_it(tmp_path: Path) -> None:
+    """The command and the server's own job wait for whoever holds the lease, and each other."""
+    with Lading(tmp_path, SETTINGS) as registry:
+        index = next(tmp_path.rglob("index.sqlite"))
+        with held(index):
+            begun = subprocess.Popen(
+                [PROGRAM, "collect", registry.configuration], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            with begun:
+                assert begun.stderr is not None
+                assert "waiting for its end" in begun.stderr.readline()
+                assert begun.poll() is None
+                job = int(re.findall(r"\d+", jobs(registry, "run", "collect"))[0])
+                until(lambda: "waits for one that was begun from the shell" in jobs(registry, "show", str(job)))
+                release(index)
+                out, errors = begun.communicate(timeout=60)
+            assert (begun.returncode, errors) == (0, "")
+            assert "0 manifests and 0 blobs deleted" in out
+            until(lambda: "done" in jobs(registry, "show", str(job)))
+
+
+def jobs(registry: Lading, *words: str) -> str:
+    return run([PROGRAM, "jobs", *words, "--config", registry.configuration]).stdout
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@contextmanager
+def held(index: Path) -> Iterator[None]:
+    """The lease is had by somebody else."""
+    with closing(sqlite3.connect(index, timeout=60)) as rows, rows:
+        rows.execute("INSERT INTO leases (name, holder, expires_at) VALUES (?, 'another', ?)", (COLLECTION, 1 << 60))
+    try:
+        yield
+    finally:
+        release(index)
+
+
+def release(index: Path) -> None:
+    with closing(sqlite3.connect(index, timeout=60)) as rows, rows:
+        rows.execute("DELETE FROM leases WHERE name = ? AND holder = 'another'", (COLLECTION,))

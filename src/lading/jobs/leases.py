@@ -5,10 +5,23 @@ What is work is a job, which has a lease of its own (``queue.py``).
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 from sqlalchemy import bindparam, delete, select, text
 
+from lading.errors import Unavailable
 from lading.stores.metadata.schema.work import leases
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+COLLECTION = "collection"
+"""Held by whoever takes away what nothing refers to, or records a whole volume at once."""
+
+_SECONDS = 15.0
+_LOOK_SECONDS = 1.0
 
 _TAKE = Statement(
     text(
@@ -50,3 +63,47 @@ class Leases:
             await tx.execute(_GIVE_BACK, name=name, holder=self.holder)
 
         await self.metadata.write(give_back, durable=False)
+
+    @asynccontextmanager
+    async def holding(self, name: str, waits: Callable[[], None]) -> AsyncIterator[None]:
+        """Hold a lease meanwhile, once nobody else does; ``waits`` is called if that is not at once.
+
+        If it cannot be renewed in time, what is done under it is ended, with ``Unavailable``.
+        """
+        had = await self.take(name, _SECONDS)
+        if not had:
+            waits()
+        while not had:
+            await asyncio.sleep(_LOOK_SECONDS)
+            had = await self.take(name, _SECONDS)
+        body = asyncio.current_task()
+        assert body is not None
+        renewing = asyncio.create_task(self._renew(name, body))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not renewing.done():
+                raise
+            body.uncancel()
+            raise Unavailable(
+                f"the lease {name!r} was lost, and another may have it: it was ended; run it again"
+            ) from None
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(Unavailable):  # it runs out by itself
+                await self.give_back(name)
+
+    async def _renew(self, name: str, body: asyncio.Task[object]) -> None:
+        """Renew until that fails, and end ``body`` then."""
+        until = time.monotonic() + _SECONDS
+        while True:
+            await asyncio.sleep(_SECONDS / 6)
+            moment = time.monotonic()
+            try:
+                held = await self.take(name, _SECONDS)
+                until = moment + _SECONDS
+            except Unavailable:
+                held = time.monotonic() < until - _SECONDS / 3
+            if not held:
+                body.cancel()
+                return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lading.cli.server.volume import number, place, size, tell_problems, watching
+from lading.cli.server.volume import by_itself, number, place, size, tell_problems, watching
 
 if TYPE_CHECKING:
     from lading.registry.adopt import Report, Watch
@@ -27,7 +27,8 @@ def adopt(directory: Path | None, config: Path | None, report: Path | None, veri
 
     DIRECTORY is its rootdirectory; without it, that of the configuration. Stop registry:2 first. Blobs stay where they
     are and link files are only read. If it is interrupted, run it again: it goes on. Run on a volume that was adopted
-    before, it brings what registry:2 wrote since.
+    before, it brings what registry:2 wrote since. While it runs nothing is collected, and it waits for a collection that
+    is under way.
     """
     root, index = place(directory, config)
     with watching() as watch:
@@ -47,7 +48,8 @@ async def _adopt(root: Path, index: str, watch: Watch, *, verify: bool, everythi
     await FilesystemStore(root).probe()
     metadata = open_index(index)
     try:
-        return await take_over(metadata, layout, watch, verify=verify, everything=everything)
+        async with by_itself(metadata):
+            return await take_over(metadata, layout, watch, verify=verify, everything=everything)
     finally:
         await metadata.close()
 

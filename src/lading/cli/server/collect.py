@@ -26,7 +26,7 @@ def collect(config: Path | None, dry_run: bool, grace: str | None, untagged: str
     """Delete what no tag leads to, while the registry goes on serving.
 
     A running server does this by itself every collect.interval. Run it by hand to free space at once, or with
-    --dry-run to see what would go.
+    --dry-run to see what would go. One at a time: it waits for a collection that is under way, and holds up the next.
     """
     from lading.config.load import load
 
@@ -45,6 +45,9 @@ def collect(config: Path | None, dry_run: bool, grace: str | None, untagged: str
 
 
 async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
+    from lading.app import COLLECTED
+    from lading.cli.server.volume import by_itself
+    from lading.registry.admission import Admission
     from lading.registry.collect import Collect
     from lading.settings import terms
     from lading.stores.blobs.driver import open_store
@@ -58,8 +61,11 @@ async def _collect(configuration: Configuration, *, dry_run: bool) -> Report:
     try:
         if configuration.root is None:
             await store.probe()
-        collector = Collect(metadata, store)
-        return await (collector.preview if dry_run else collector.run)(terms(configuration))
+        collector = Collect(metadata, store, admission=Admission(COLLECTED))
+        if dry_run:
+            return await collector.preview(terms(configuration))
+        async with by_itself(metadata):
+            return await collector.run(terms(configuration))
     finally:
         await metadata.close()
         await store.close()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import click
 
 if TYPE_CHECKING:
     from lading.registry.adopt import Progress
     from lading.registry.volume import Problem
+    from lading.stores.metadata.transaction import Metadata
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 20
@@ -52,6 +55,17 @@ def place(directory: Path | None, config: Path | None, elsewhere: str = _LINKS) 
             "storage.filesystem.rootdirectory to the volume that is meant, and leave DIRECTORY out"
         )
     return directory, f"sqlite:///{directory / 'lading' / 'index.sqlite'}"
+
+
+@asynccontextmanager
+async def by_itself(metadata: Metadata) -> AsyncIterator[None]:
+    """Keep collections away, those of running servers too; wait for one that is under way."""
+    from lading.jobs.leases import COLLECTION, Leases
+
+    leases = Leases(metadata, f"shell-{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:8]}")
+    told = "a collection or adoption is under way, or was broken off a moment ago; waiting for its end"
+    async with leases.holding(COLLECTION, lambda: click.echo(told, err=True)):
+        yield
 
 
 def local(index: str) -> Path:
