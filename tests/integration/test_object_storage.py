@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import socket
 import subprocess
@@ -207,3 +208,59 @@ def test_a_missing_library_is_named(moto: Moto, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "pip install 'lading[s3]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_bucket_is_verified_and_mended(moto: Moto, tmp_path: Path) -> None:
+    """Both ways: bytes that are gone or other than they were, and objects that the index does not know."""
+    made, other, alone = images.image("made"), images.image("other"), Digest.of(b"alone")
+    store = store_client(moto.settings)
+
+    def key(digest: str) -> str:
+        return f"{tmp_path.name}/{path_of(digest)}"
+
+    with Lading(tmp_path, configured(moto, tmp_path)) as registry, Client(registry) as client:
+        client.push("a", made, "1")
+        client.push("b", other, "1")
+
+        def verify(*options: str) -> tuple[int, dict[str, Any]]:
+            command: list[str | Path] = [
+                PROGRAM,
+                "verify",
+                "--config",
+                registry.configuration,
+                "--report",
+                "-",
+                *options,
+            ]
+            done = run(command, check=False)
+            return done.returncode, json.loads(done.stdout)
+
+        status, report = verify("--rate", "50MiB")
+        assert (status, report["findings"], report["blobs"], report["files"]) == (0, [], 6, 6)
+        assert report["root"].startswith(f"s3://{BUCKET}/{tmp_path.name}")
+        layer = made.layers[0]
+        store.put_object(Bucket=BUCKET, Key=key(layer.digest), Body=b"!" * layer.size)
+        store.delete_object(Bucket=BUCKET, Key=key(other.digest))
+        store.put_object(Bucket=BUCKET, Key=key(alone), Body=b"alone")
+        linked = Digest.of(b"linked")
+        store.put_object(Bucket=BUCKET, Key=key(linked), Body=b"linked")
+        link = f"{tmp_path.name}/docker/registry/v2/repositories/old/_layers/sha256/{linked[7:]}/link"
+        store.put_object(Bucket=BUCKET, Key=link, Body=linked.encode())
+        wrong = {
+            ("damaged", layer.digest), ("no-data", other.digest), ("orphan", alone), ("not-adopted", linked),
+        }  # fmt: skip
+        status, report = verify()
+        assert status == 7
+        assert {(each["kind"], each["what"]) for each in report["findings"]} == wrong
+        status, report = verify("--repair")
+        assert status == 7, "the layer is lost"
+        mended = {each["kind"]: each["mended"] for each in report["findings"]}
+        assert (mended["no-data"], mended["orphan"]) == ("written again from the index", "handed to the collector")
+        assert (mended["damaged"], mended["not-adopted"]) == ("", "")
+        assert client.head(f"/v2/a/blobs/{layer.digest}").status_code == 404
+        client.push("a", made, "1")
+        status, report = verify()
+        assert (status, [each["kind"] for each in report["findings"]]) == (0, ["not-adopted"])
+        refused = run([PROGRAM, "verify", "--rebuild", "--config", registry.configuration], check=False)
+        assert refused.returncode != 0
+        assert "is not made anew from s3://" in refused.stderr

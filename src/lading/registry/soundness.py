@@ -25,6 +25,8 @@ from lading.stores.metadata.transaction import Metadata, Row, Statement, Transac
 
 T = TypeVar("T")
 
+_AT_ONCE = 8
+
 PRESENT = Statement(
     select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.touched_at)
     .where(blobs.c.id > bindparam("after"), blobs.c.present)
@@ -80,13 +82,14 @@ class Pace:
 
 
 class Soundness:
-    """Reads blobs in ``threads`` and compares them with their digests; ``quick`` compares sizes alone."""
+    """Reads blobs, a few at once, and compares them with their digests in ``threads``; ``quick`` compares sizes alone."""
 
     def __init__(self, store: BlobStore, threads: ThreadPoolExecutor, pace: Pace, *, quick: bool = False) -> None:
         self._store = store
         self._threads = threads
         self._pace = pace
         self._quick = quick
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run what blocks."""
@@ -94,6 +97,10 @@ class Soundness:
 
     async def damage(self, digest: Digest, size: int | None = None) -> Damage | None:
         """What is wrong with a blob that should have ``size`` bytes (None: any number); None if nothing is."""
+        async with self._turns:
+            return await self._damage(digest, size)
+
+    async def _damage(self, digest: Digest, size: int | None) -> Damage | None:
         try:
             file = await self._store.open(digest)
             if file is None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,8 @@ from lading.registry.volume import Problem
 from lading.stores.blobs.base import BlobStore
 from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.links import Tree
+from lading.stores.blobs.remote import RemoteStore
+from lading.stores.blobs.remotelinks import RemoteTree
 from lading.stores.blobs.strays import Stray, strays
 from lading.stores.metadata.schema.content import blobs, contents, manifests
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
@@ -294,11 +296,14 @@ class _Run:
         self.tell("orphan", digest, f"{size} bytes that the index does not know", weight="garbage", mended=mended)
 
     async def _links(self) -> frozenset[str]:
-        layout = self._layout
-        if layout is None:
-            return frozenset()
         if self._linked is None:
-            self._linked = await self._sound.in_thread(lambda: frozenset(_linked(Tree(layout))))
+            tree: Tree | RemoteTree | None = None
+            if isinstance(self._store, RemoteStore):
+                tree = await RemoteTree.load(self._store)
+            elif self._layout is not None and self._layout.repositories.is_dir():
+                tree = Tree(self._layout)
+            found = tree
+            self._linked = frozenset() if found is None else await self._sound.in_thread(lambda: _linked(found))
         return self._linked
 
     async def strays(self) -> None:
@@ -353,13 +358,13 @@ async def _hand_over(tx: Transaction, digest: Digest, size: int) -> None:
         await Blobs(tx).touch(digest, size)
 
 
-def _linked(tree: Tree) -> Iterator[str]:
-    if not tree.layout.repositories.is_dir():
-        return
+def _linked(tree: Tree | RemoteTree) -> frozenset[str]:
+    """Every digest that a link names."""
+    found: set[str] = set()
     for repository in tree.repositories():
         for link in (*tree.revisions(repository), *tree.layers(repository)):
-            yield link.name
-            yield link.target
+            found |= {link.name, link.target}
+    return frozenset(found)
 
 
 def document(report: Report, root: str, terms: Terms) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.server.volume import number, pace, place, size, tell_problems, watching
-from lading.errors import StoreError
+from lading.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
+    from lading.config.storage import Storage
     from lading.registry.adopt import Watch
     from lading.registry.rebuild import Report as Rebuilt
     from lading.registry.verify import Report, Terms
@@ -43,18 +45,27 @@ def verify(
 ) -> None:
     """Check the index and the store against each other, and every digest.
 
-    DIRECTORY is the rootdirectory; without it, that of the configuration. A server may go on serving meanwhile. The
-    exit status is 0 if everything can be served as it was pushed, and 7 if something is broken.
+    DIRECTORY is the rootdirectory; without it, that of the configuration, or its bucket. A server may go on serving
+    meanwhile. The exit status is 0 if everything can be served as it was pushed, and 7 if something is broken.
     """
     from lading.registry.verify import document
 
     terms = _terms(quick=quick, rate=rate, repair=repair, rebuild=rebuild, grace=grace)
-    root, index = place(
-        directory, config, "its bytes are checked by the object store itself; this command reads volumes of files"
-    )
+    storage, root, index = _meant(directory, config)
+    if storage is None:
+        shown = str(root)
+    else:
+        from lading.stores.blobs.driver import where
+
+        shown = where(storage, None)
+        if rebuild:
+            raise ConfigurationError(
+                f"a lost index is not made anew from {shown}: restore the dump of it (docs/how-to/backup.md), and run "
+                "lading verify --repair"
+            )
     with watching() as watch:
-        rebuilt, done = asyncio.run(_verify(root, index, terms, watch, rebuild=rebuild))
-    written = document(done, str(root), terms)
+        rebuilt, done = asyncio.run(_verify(storage, root, index, terms, watch, rebuild=rebuild))
+    written = document(done, shown, terms)
     if report == "-":
         sys.stdout.write(written.decode() + "\n")
     else:
@@ -65,6 +76,17 @@ def verify(
             _write(Path(report), written)
     if not done.sound:
         raise SystemExit(_BROKEN)
+
+
+def _meant(directory: Path | None, config: Path | None) -> tuple[Storage | None, Path | None, str]:
+    """The bucket that is meant, or the root of a volume of files; and the index."""
+    from lading.config.load import load
+
+    configuration = load(config, os.environ)
+    storage, index = configuration.storage, configuration.index
+    if directory is None and index is not None and storage.driver not in ("filesystem", "inmemory"):
+        return storage, None, index
+    return None, *place(directory, config)
 
 
 def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace: str) -> Terms:
@@ -80,10 +102,12 @@ def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace:
 
 
 async def _verify(
-    root: Path, index: str, terms: Terms, watch: Watch, *, rebuild: bool
+    storage: Storage | None, root: Path | None, index: str, terms: Terms, watch: Watch, *, rebuild: bool
 ) -> tuple[Rebuilt | None, Report]:
     from lading.registry.rebuild import rebuild as bring_back
     from lading.registry.verify import Verify
+    from lading.stores.blobs.base import BlobStore
+    from lading.stores.blobs.driver import open_store
     from lading.stores.blobs.filesystem import FilesystemStore
     from lading.stores.metadata.engine import file_of, open_index
     from lading.stores.metadata.snapshot import integrity
@@ -94,18 +118,20 @@ async def _verify(
             f"there is no index at {file}; if it was lost, restore a backup, or make a new one from the store with "
             "lading verify --rebuild"
         )
-    store = FilesystemStore(root)
+    store: BlobStore = open_store(storage, root) if storage is not None else FilesystemStore(root or Path())
+    layout = store.layout if isinstance(store, FilesystemStore) else None
     await store.probe()
     metadata = open_index(index)
     try:
         rebuilt = None
-        if rebuild:
+        if rebuild and isinstance(store, FilesystemStore):
             rebuilt = await bring_back(metadata, store, store.layout, rate=terms.rate, watch=watch)
         check = functools.partial(integrity, file) if file is not None else list
-        done = await Verify(metadata, store, store.layout, check).run(terms, watch)
+        done = await Verify(metadata, store, layout, check).run(terms, watch)
         return rebuilt, done
     finally:
         await metadata.close()
+        await store.close()
 
 
 def _tell_rebuilt(rebuilt: Rebuilt) -> None:
