@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -31,7 +31,7 @@ from lading.jobs.events import (
     TagDeleted,
 )
 from lading.jobs.kinds import Task
-from lading.stores.metadata.paging import Field, Listing, Page
+from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.control import audit
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
@@ -43,6 +43,7 @@ COUNTED = 10_000
 """Rows that are counted where a list says how many there are; with more it says this many."""
 _MOST_WAITING = 50_000
 _HOUR = 3_600_000
+_LATEST = 2**62
 _BATCH = 5000
 
 log = structlog.get_logger(__name__)
@@ -211,19 +212,37 @@ class Audit:
         """Rows with an id below ``before`` that fit, the newest first."""
         given = dict(wanted.given())
         if "since" in given:
-            # ids and times run alike but for what was gathered in memory
-            lowest = await self._tx.value(_FIRST_SINCE, since=given["since"] - _HOUR)
-            given["lowest"] = lowest if lowest is not None else 2**62
+            given["lowest"] = await self._lowest(given["since"])
         if "until" in given:
-            given["highest"] = await self._tx.value(_LAST_UNTIL, until=given["until"] + _HOUR) or 0
+            given["highest"] = await self._highest(given["until"])
         statement = _page(frozenset(wanted.given()))
         rows = await self._tx.rows(statement, before=before, limit=min(limit, MOST), **given)
         return [Entry(*row) for row in rows]
 
     async def listed(self, page: Page) -> tuple[int, Sequence[Entry]]:
         """How many rows fit (:data:`COUNTED` at most), and a page of them, under Harbor's names for their fields."""
-        total, rows = await _LISTED.page(self._tx, page)
+        # a time is found by its index, and the rows from there on by their ids, which are the order of the list
+        spans = [await self._span(match) for match in page.where if match.field == "op_time"]
+        total, rows = await _LISTED.page(self._tx, replace(page, where=(*page.where, *spans)))
         return total, [Entry(*row) for row in rows]
+
+    async def _span(self, match: Match) -> Match:
+        """The ids that rows of these times may have."""
+        low, high = match.values if match.how == "between" else (None, None)
+        if match.how == "is":
+            low = high = match.values[0]
+        lowest = 0 if low is None else await self._lowest(_LISTED.value("op_time", low))
+        highest = _LATEST if high is None else await self._highest(_LISTED.value("op_time", high))
+        return Match("id", "between", (str(lowest), str(highest)))
+
+    async def _lowest(self, since: int) -> int:
+        """An id below which nothing happened since then: a row is written within the hour, in the order of ids."""
+        return await self._tx.value(_LAST_UNTIL, until=max(since - _HOUR, 0)) or 0
+
+    async def _highest(self, until: int) -> int:
+        """An id above which nothing happened until then."""
+        found: int | None = await self._tx.value(_FIRST_SINCE, since=min(until + _HOUR, _LATEST))
+        return _LATEST if found is None else found
 
     async def after(self, place: int, limit: int) -> list[Entry]:
         """Rows in the order in which they came, from behind ``place`` on."""

@@ -14,6 +14,7 @@ from lading.control.audit import Audit, Entry, Filter, Recorder, Syslog, as_json
 from lading.jobs.events import By, ManifestDeleted, ManifestPushed, TagDeleted, Target
 from lading.jobs.kinds import Claim, Task
 from lading.stores.metadata.engine import open_index
+from lading.stores.metadata.paging import How, Match, Page
 from lading.stores.metadata.transaction import Metadata, Transaction
 
 pytestmark = pytest.mark.anyio
@@ -202,3 +203,45 @@ async def test_what_two_things_are_never_said_of_at_once_is_no_walk(tmp_path: Pa
 
     assert await metadata.read(look) < 50  # thousands of rows would be some 500 hundreds of steps
     await metadata.close()
+
+
+async def test_a_span_of_time_is_found_by_its_ids(metadata: Metadata) -> None:
+    """Also where what was gathered in memory came a little late, and where nothing is in the span."""
+    minute = 60_000
+    # every seventh came up to 40 minutes late
+    times = [(number - (2 if number % 7 == 0 else 0)) * 20 * minute for number in range(2, 102)]
+    rows = [dict(ROW, happened_at=time) for time in times]
+    await metadata.write(lambda tx: Audit(tx).add_all(rows))
+
+    async def asked(how: How, *values: str | None) -> list[int]:
+        page = Page(size=100, where=(Match("op_time", how, values),))
+        total, entries = await metadata.read(lambda tx: Audit(tx).listed(page))
+        assert total == len(entries)
+        assert [entry.id for entry in entries] == sorted((entry.id for entry in entries), reverse=True)
+        return sorted(entry.happened_at for entry in entries)
+
+    for low, high in (
+        (None, 500 * minute),
+        (500 * minute, None),
+        (500 * minute, 900 * minute),
+        (10**15, None),
+        (None, 1),
+    ):
+        span = [None if each is None else str(each) for each in (low, high)]
+        wanted = sorted(time for time in times if (low or 0) <= time <= (10**18 if high is None else high))
+        assert await asked("between", *span) == wanted
+    assert await asked("is", str(times[3])) == [time for time in times if time == times[3]]
+    assert await asked("between", str(2**63 - 1), None) == []
+
+
+ROW = {
+    "operation": "pull",
+    "resource_type": "artifact",
+    "resource": "team/app:1",
+    "project": "team",
+    "actor": "alice",
+    "address": "",
+    "result": "success",
+    "count": 1,
+    "detail": "",
+}

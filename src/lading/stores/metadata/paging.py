@@ -128,6 +128,10 @@ class Listing:
         found: int = await tx.value(count, **parameters, **self._values(where))
         return found
 
+    def value(self, name: str, text: str) -> Any:
+        """What a caller's word means for a field; raises ``Invalid`` where it means nothing."""
+        return _read(name, self._field(name).kind, text)
+
     def _statements(self, page: Page) -> tuple[Statement, Statement]:
         shape = (tuple(self._shape(match) for match in page.where), page.sort)
         made = self._made.get(shape)
