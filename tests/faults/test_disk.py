@@ -72,7 +72,7 @@ def to(location: str) -> httpx2.URL:
 
 
 def uploads(registry: Lading) -> list[Path]:
-    return list((registry.storage / "docker/registry/v2/repositories").rglob("_uploads/*/data"))
+    return list((registry.storage / "docker/registry/v2/repositories").rglob("_uploads/*"))
 
 
 def test_a_full_disk(small_disk: Path) -> None:

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.anyio
 WEEK = timedelta(days=7)
 
 
-def age(folder: Path, days: float) -> None:
+def age(upload: Path, days: float) -> None:
     moment = time.time() - days * 86400
-    for path in [folder, *folder.iterdir()]:
+    for path in [upload, *(upload.iterdir() if upload.is_dir() else ())]:
         os.utime(path, (moment, moment))
 
 

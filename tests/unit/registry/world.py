@@ -20,7 +20,8 @@ from lading.registry.delete import Delete
 from lading.registry.pull import Pull
 from lading.registry.push import Push, PushPolicy
 from lading.registry.uploads import Uploads
-from lading.stores.blobs.filesystem import FilesystemStore, LocalFile
+from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.blobs.localfile import LocalFile
 from lading.stores.metadata.clock import DatabaseClock
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.schema.content import blobs

@@ -1,10 +1,11 @@
 """Blobs and uploads as plain files, in registry:2's layout.
 
 What makes a blob survive power loss: its bytes are synced, the file is renamed into its place, and the folders that
-name it are synced, each before the next. A blob's place is only ever written by a rename, so nobody reads half of
-one; storing the same digest again replaces the file, which also mends one that was damaged.
+name it are synced, each before the next; what several requests want synced is synced together (``group.py``). A blob's
+place is only ever written by a rename, so nobody reads half of one; storing the same digest again replaces the file,
+which also mends one that was damaged.
 
-An upload is a folder with the bytes so far; its length is the truth about how much arrived. Whoever works on it holds
+An upload is a file with the bytes so far; its length is the truth about how much arrived. Whoever works on it holds
 a lock on the file, so two requests (of any process) cannot mix their bytes. The hash of what arrived is saved in the
 :class:`~lading.stores.blobs.base.UploadState` that the client carries, so that a chunk that reaches another process
 does not make it read the whole upload again. That hash is of bytes that were handed to the system, not of bytes that
@@ -19,6 +20,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +28,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
@@ -34,61 +36,18 @@ from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
 from lading.oci.reference import is_name
 from lading.stores.blobs.base import Deleted, FoundUpload, UploadState, is_uuid
 from lading.stores.blobs.disk import folders, hash_file, make, raise_unavailable, sync_folder, translated, write_all
+from lading.stores.blobs.group import Group, Steps
 from lading.stores.blobs.layout import Layout
+from lading.stores.blobs.localfile import LocalFile
 
 T = TypeVar("T")
 
 _BATCH = 1 << 20
-_CHUNK = 1 << 18
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
-_STARTED = "startedat"
 _SMALL = 1 << 16
-"""The end of a body of no more than this waits until it is synced, so that it costs one turn of a thread, not two."""
-
-
-class LocalFile:
-    """A blob open for reading."""
-
-    __slots__ = ("_descriptor", "size")
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
-        loop, end = asyncio.get_running_loop(), offset + count
-        while offset < end:
-            size = min(_CHUNK, end - offset)
-            data = self._at_hand(offset, size)
-            if data is not None:
-                await asyncio.sleep(0)  # a reader that takes all at once is not to have the loop for itself
-            else:
-                data = await loop.run_in_executor(None, os.pread, self._descriptor, size, offset)
-            if not data:
-                raise EOFError("the file is shorter than it was")
-            offset += len(data)
-            yield data
-
-    def _at_hand(self, offset: int, count: int) -> bytes | None:
-        """What the kernel holds of a part in memory, read without a thread; None when the disk would be asked."""
-        if not _NOWAIT:
-            return None
-        data = bytearray(count)
-        try:
-            del data[os.preadv(self._descriptor, [data], offset, _NOWAIT) :]
-        except OSError:  # EAGAIN; or a file system that cannot say
-            return None
-        return cast("bytes", data)  # a copy would cost as much as reading it did
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+"""The end of a body of no more than this waits until it is synced, so that it costs one turn of a thread, not two; and
+what has no more bytes than this is synced together with others of its kind."""
 
 
 class FilesystemStore:
@@ -98,10 +57,15 @@ class FilesystemStore:
         self.layout = Layout(root)
         self._settled: set[Path] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._group = Group("blobs-together")
 
     async def _blocking(self, function: Any, *arguments: Any) -> Any:
         with translated():
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    async def _together(self, steps: Steps[T]) -> T:
+        with translated():
+            return await self._group.run(steps)
 
     # ---- blobs
 
@@ -119,16 +83,16 @@ class FilesystemStore:
 
     async def put(self, digest: Digest, content: bytes) -> None:
         with _collected_meanwhile(digest):
-            await self._blocking(self._put, digest, content)
+            await self._together(self._put(digest, content))
 
-    def _put(self, digest: Digest, content: bytes) -> None:
+    def _put(self, digest: Digest, content: bytes) -> Steps[None]:
         folder = self._place(digest)
         temporary = folder / f".{uuid4().hex}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
                 write_all(descriptor, [content])
-                os.fdatasync(descriptor)
+                yield (descriptor,)
             finally:
                 os.close(descriptor)
             os.rename(temporary, folder / "data")
@@ -136,14 +100,13 @@ class FilesystemStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        sync_folder(folder)
+        yield folder, folder.parent
 
     def _place(self, digest: Digest) -> Path:
-        """The folder for a blob, made so that it survives power loss, whoever else is making it at the same time."""
+        """The folder for a blob; its own entry is the caller's to sync, whoever else made it at the same time."""
         folder = self.layout.blob_directory(digest)
         self._settle(folder.parent)
         make(folder)
-        sync_folder(folder.parent)
         return folder
 
     def _settle(self, folder: Path) -> None:
@@ -206,6 +169,7 @@ class FilesystemStore:
         await self._blocking(self._probe)
 
     async def close(self) -> None:
+        self._group.close()
         self._threads.shutdown(wait=False)
 
     def _probe(self) -> None:
@@ -226,34 +190,23 @@ class FilesystemStore:
 
     async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> LocalUpload:
         state = UploadState(repository, str(uuid4()), algorithm)
-        descriptor = await self._blocking(self._create, self.layout.upload(repository, state.uuid))
+        descriptor = await self._together(_create(self.layout.upload(repository, state.uuid)))
         session = LocalUpload(self, state, descriptor, 0)
         if aim is not None:
             session.aim(aim)
         return session
 
-    def _create(self, folder: Path) -> int:
-        folder.mkdir(parents=True, exist_ok=True)
-        started = os.open(folder / _STARTED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(started, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()).encode())
-        finally:
-            os.close(started)
-        descriptor = os.open(folder / "data", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return descriptor
-
     async def resume(self, state: UploadState) -> LocalUpload | None:
         if not is_uuid(state.uuid):
             return None
-        path = self.layout.upload(state.repository, state.uuid) / "data"
+        path = self.layout.upload(state.repository, state.uuid)
         try:
-            descriptor = await self._lock(path)
-        except FileNotFoundError:
+            descriptor, size = await self._lock(path)
+        except (FileNotFoundError, IsADirectoryError):  # a folder is an upload that registry:2 began
             return None
-        return LocalUpload(self, state, descriptor, os.fstat(descriptor).st_size)
+        return LocalUpload(self, state, descriptor, size)
 
-    async def _lock(self, path: Path) -> int:
+    async def _lock(self, path: Path) -> tuple[int, int]:
         # the connection an upload broke on may not have been noticed yet; whoever reads it lets go when it is
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
@@ -268,29 +221,31 @@ class FilesystemStore:
         async for found in self._each(self._uploads()):
             yield found
 
-    async def clear(self, before: datetime, *, dry_run: bool = False) -> int:  # noqa: ARG002 - all an upload has is in its folder
+    async def clear(self, before: datetime, *, dry_run: bool = False) -> int:  # noqa: ARG002 - all an upload has is in its file
         return 0
 
     def _uploads(self) -> Iterator[FoundUpload]:
-        for folder in _find_uploads(self.layout.repositories):
-            repository = folder.parent.parent.relative_to(self.layout.repositories).as_posix()
+        for path in _find_uploads(self.layout.repositories):
+            repository = path.parent.parent.relative_to(self.layout.repositories).as_posix()
             if is_name(repository):
-                yield FoundUpload(repository, folder.name, _touched_at(folder), _size(folder / "data"))
+                yield _found(repository, path)
 
     async def discard_upload(self, repository: str, uuid: str) -> bool:
         return bool(await self._blocking(self._discard, repository, uuid))
 
     def _discard(self, repository: str, uuid: str) -> bool:
-        folder = self.layout.upload(repository, uuid)
+        path = self.layout.upload(repository, uuid)
         try:
-            descriptor = _open_locked(folder / "data")
+            descriptor, _ = _open_locked(path)
         except BlockingIOError:
             return False
         except FileNotFoundError:
-            _remove_upload(folder)
+            return True
+        except IsADirectoryError:
+            shutil.rmtree(path, ignore_errors=True)
             return True
         try:
-            _remove_upload(folder)
+            _remove(path)
         finally:
             os.close(descriptor)
         return True
@@ -401,25 +356,34 @@ class LocalUpload:
         return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, _boot() + saved)
 
     async def sync(self) -> None:
-        await self._store._blocking(self._sync)
+        if self.size <= _SMALL:
+            await self._store._together(self._sync_together())
+        else:
+            await self._store._blocking(self._sync)
 
     def _sync(self) -> None:
         self._write_rest()
         os.fdatasync(self._descriptor)
 
+    def _sync_together(self) -> Steps[None]:
+        self._write_rest()
+        yield (self._descriptor,)
+
     async def publish(self, digest: Digest) -> None:
         with _collected_meanwhile(digest):
-            await self._store._blocking(self._publish, digest)
+            await self._store._together(self._publish(digest))
 
-    def _publish(self, digest: Digest) -> None:
-        upload = self._store.layout.upload(self._state.repository, self._state.uuid)
+    def _publish(self, digest: Digest) -> Steps[None]:
         place = self._store._place(digest)
-        os.rename(upload / "data", place / "data")
-        sync_folder(place)
-        _remove_upload(upload)
+        os.rename(self._path, place / "data")
+        yield place, place.parent
 
     async def cancel(self) -> None:
-        await self._store._blocking(_remove_upload, self._store.layout.upload(self._state.repository, self._state.uuid))
+        await self._store._blocking(_remove, self._path)
+
+    @property
+    def _path(self) -> Path:
+        return self._store.layout.upload(self._state.repository, self._state.uuid)
 
     async def close(self) -> None:
         if self._descriptor >= 0:
@@ -444,48 +408,54 @@ def _boot() -> bytes:
         return uuid4().bytes
 
 
-def _open_locked(path: Path) -> int:
+def _create(path: Path) -> Steps[int]:
+    """Make the file of an upload; its descriptor, locked. Nothing of it need survive power loss."""
+    yield ()
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _open_locked(path: Path) -> tuple[int, int]:
+    """The descriptor of an upload's file, locked, and how many bytes it has."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # whoever held the lock before may have published or cancelled the upload
-        if os.fstat(descriptor).st_ino != os.stat(path).st_ino:
+        mine = os.fstat(descriptor)
+        if mine.st_ino != os.stat(path).st_ino:
             raise FileNotFoundError(path)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, mine.st_size
 
 
-def _remove_upload(folder: Path) -> None:
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(folder / _STARTED)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(folder / "data")
-        os.rmdir(folder)
-    except OSError:  # something else is in it: registry:2 keeps the states of hashes there
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _find_uploads(folder: Path) -> Iterator[Path]:
     for child in folders(folder):
         if child.name == "_uploads":
-            yield from folders(child)
+            with contextlib.suppress(OSError):
+                yield from sorted(child.iterdir())
         elif not child.name.startswith("_"):
             yield from _find_uploads(child)
 
 
-def _touched_at(folder: Path) -> datetime:
-    moments = [0.0]
-    for path in (folder, folder / "data"):
+def _found(repository: str, path: Path) -> FoundUpload:
+    """An upload's file, or the folder of one that registry:2 began."""
+    moment, size = 0.0, 0
+    for part in (path, path / "data"):
         with contextlib.suppress(OSError):
-            moments.append(path.stat().st_mtime)
-    return datetime.fromtimestamp(max(moments), UTC)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+            status = part.stat()
+            moment = max(moment, status.st_mtime)
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return FoundUpload(repository, path.name, datetime.fromtimestamp(moment, UTC), size)

@@ -9,7 +9,7 @@
         │   └── tags/<tag>/
         │       ├── current/link                                       what the tag points to
         │       └── index/<algorithm>/<hex>/link                       everything it ever pointed to
-        └── _uploads/<uuid>/{data,startedat}                           bytes on their way; startedat in RFC 3339
+        └── _uploads/<uuid>                                            bytes on their way; registry:2: a folder
 
 Lading keeps blobs and uploads there and everything else in its index, which by default lies beside::
 
@@ -53,7 +53,7 @@ class Layout:
         return self.repositories / name
 
     def upload(self, repository: str, uuid: str) -> Path:
-        """The folder of one unfinished upload."""
+        """The file of one unfinished upload."""
         return self.repositories / repository / "_uploads" / uuid
 
     def session(self, repository: str, uuid: str) -> Path:
