@@ -20,6 +20,7 @@ from bench import (
     docker,
     fairness,
     growth,
+    lists,
     memory,
     mirror,
     objectstore,
@@ -169,6 +170,7 @@ def _all(options: Options) -> tuple[Figure, ...]:
         postgres,
         objectstore,
         pages,
+        lists,
         collecting,
     )
     return tuple(figure for part in parts for figure in part.figures(options))
@@ -178,7 +180,13 @@ def _options(arguments: argparse.Namespace) -> Options:
     if not arguments.quick:
         return Options(seconds=arguments.seconds)
     return Options(
-        arguments.seconds, large=20_000_000, small_count=100, huge=200_000_000, many=200_000, unreferenced=5_000
+        arguments.seconds,
+        large=20_000_000,
+        small_count=100,
+        huge=200_000_000,
+        many=200_000,
+        unreferenced=5_000,
+        audited=1_000_000,
     )
 
 

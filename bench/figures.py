@@ -45,6 +45,7 @@ class Options:
     huge: int = 1_000_000_000
     many: int = 1_000_000
     unreferenced: int = 100_000
+    audited: int = 10_000_000
 
 
 class Kept:

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Integer, MetaData, String
 
 tables = MetaData()
 
-VERSION = 8
+VERSION = 9
 """Version of the whole schema: the number of the newest file in ``migrations/``."""
 
 OLDEST = 8

@@ -176,6 +176,7 @@ audit = Table(
     Index("audit_by_actor", "actor", "id"),
     Index("audit_by_operation", "operation", "id"),
     Index("audit_by_result", "result", "id"),
+    Index("audit_by_kind", "resource_type", "id"),
     Index("audit_by_actor_operation", "actor", "operation", "id"),
     Index("audit_by_project_operation", "project", "operation", "id"),
     Index("audit_by_project_actor", "project", "actor", "id"),
