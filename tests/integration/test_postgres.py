@@ -100,8 +100,11 @@ async def test_no_event_is_passed_over_whatever_the_order_of_commits(postgres: P
 
 
 @pytest.mark.anyio
-async def test_nothing_that_was_acknowledged_is_collected(postgres: Postgres, tmp_path: Path) -> None:
-    """Pushers of the same layers, and a collector that takes everything it may at once."""
+async def test_nothing_that_was_acknowledged_is_collected(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pushers of the same layers, and a collector that takes everything it may at once, without a pause."""
+    monkeypatch.setattr("lading.registry.collect._LONGEST_PAUSE", 0)
     url, root = postgres.fresh(), tmp_path / "store"
     pushing, collecting = [World(root, url), World(root, url)], World(root, url)
     images = [image("one", (2000, 3000)), LAYERS, image("two", (700,))]
