@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 from lading.stores.blobs.disk import sync_folder
+from lading.stores.waiting import Waiting, settle
 
 T = TypeVar("T")
 
@@ -28,15 +29,11 @@ Steps: TypeAlias = "Generator[Syncs, None, T]"
 
 
 @dataclass
-class _Job:
+class _Job(Waiting):
     steps: Steps[Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
     wanted: Syncs = ()
     failed: OSError | None = None
     done: bool = False
-    result: Any = None
-    error: BaseException | None = None
 
     def step(self) -> None:
         """Go on to the next sync, or to the end."""
@@ -47,15 +44,6 @@ class _Job:
             self.done, self.result = True, end.value
         except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             self.done, self.error = True, error
-
-    def settle(self) -> None:
-        """Tell whoever waits, in their loop."""
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
 
 
 class Group:
@@ -74,7 +62,7 @@ class Group:
             for _ in range(self._threads):
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
         loop = asyncio.get_running_loop()
-        job = _Job(steps, loop, loop.create_future())
+        job = _Job(steps, loop=loop, future=loop.create_future())
         self._queue.put(job)
         return cast("T", await job.future)
 
@@ -95,7 +83,7 @@ class Group:
                 pass
             for job in going:
                 job.step()
-            _settle([job for job in going if job.done])
+            settle([job for job in going if job.done])
             going = [job for job in going if not job.done]
             _sync(going)
 
@@ -118,16 +106,3 @@ def _synced(wanted: int | Path) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _settle(jobs: list[_Job]) -> None:
-    for loop in {job.loop for job in jobs}:
-        try:
-            loop.call_soon_threadsafe(_settle_all, [job for job in jobs if job.loop is loop])
-        except RuntimeError:
-            continue  # the loop was closed meanwhile: nobody waits any more
-
-
-def _settle_all(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.settle()

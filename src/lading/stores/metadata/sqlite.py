@@ -29,6 +29,7 @@ from lading.stores.metadata import clock
 from lading.stores.metadata.migrations.steps import Step, run, steps
 from lading.stores.metadata.schema import VERSION, tables
 from lading.stores.metadata.transaction import Row, Statement, Work
+from lading.stores.waiting import Waiting, settle
 
 T = TypeVar("T")
 
@@ -92,21 +93,9 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 @dataclass
-class _Request:
+class _Request(Waiting):
     work: Callable[[SqliteTransaction], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
     durable: bool
-    result: Any = None
-    error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
 
 
 class SqliteMetadata:
@@ -147,7 +136,7 @@ class SqliteMetadata:
 
     async def write(self, work: Work[T], /, *, durable: bool = True) -> T:
         loop = asyncio.get_running_loop()
-        request = _Request(work, loop, loop.create_future(), durable)
+        request = _Request(work, durable, loop=loop, future=loop.create_future())
         self._queue.put(request)
         return cast("T", await request.future)
 
@@ -171,7 +160,7 @@ class SqliteMetadata:
             batch, more = self._take()
             if batch:
                 self._commit(connection, transaction, batch)
-                _settle(batch)
+                settle(batch)
         connection.close()
 
     def _take(self) -> tuple[list[_Request], bool]:
@@ -225,20 +214,6 @@ def _turn(lock: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(lock, fcntl.LOCK_UN)
-
-
-def _settle(batch: list[_Request]) -> None:
-    for loop in {request.loop for request in batch}:
-        mine = [request for request in batch if request.loop is loop]
-        try:
-            loop.call_soon_threadsafe(_settle_all, mine)
-        except RuntimeError:
-            continue  # the loop was closed meanwhile: nobody waits any more
-
-
-def _settle_all(requests: list[_Request]) -> None:
-    for request in requests:
-        request.settle()
 
 
 def _under_savepoint(connection: sqlite3.Connection, transaction: SqliteTransaction, request: _Request) -> None:
