@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from lading.config.accounts import Accounts as AccountsSection
 from lading.config.accounts import CertificateRule
 from lading.config.mirror import Upstream
 from lading.config.model import Configuration
+from lading.config.values import milliseconds
 from lading.control.accounts import Settings
 from lading.control.notifications import Address
 from lading.control.sections import directory_settings, oidc_settings
@@ -33,10 +33,10 @@ from lading.registry.mirrored import Keep
 def terms(configuration: Configuration) -> Terms:
     """When the collector takes what, as configured."""
     collect = configuration.collect
-    untagged = None if collect.keep_untagged else int(collect.untagged.total_seconds() * 1000)
+    untagged = None if collect.keep_untagged else milliseconds(collect.untagged)
     if configuration.proxy.remoteurl:
         untagged = milliseconds(configuration.proxy.ttl) or None
-    return Terms.of(int(collect.grace.total_seconds() * 1000), untagged)
+    return Terms.of(milliseconds(collect.grace), untagged)
 
 
 def manners(configuration: Configuration, *, sees_all: bool, accounts: bool = False) -> Manners:
@@ -150,10 +150,6 @@ def _naming(rule: CertificateRule) -> Naming:
     part = next(part for part in Part if getattr(rule, part.value))
     kind = Who.USER if rule.user else Who.ROBOT
     return Naming(part, getattr(rule, part.value), kind, rule.user or rule.robot)
-
-
-def milliseconds(duration: timedelta) -> int:
-    return int(duration.total_seconds() * 1000)
 
 
 def address(configuration: Configuration) -> Address:

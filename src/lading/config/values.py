@@ -82,6 +82,11 @@ def parse_duration(text: str) -> timedelta:
     return nanoseconds(-int(total) if text.startswith("-") else int(total))
 
 
+def milliseconds(duration: timedelta) -> int:
+    """A duration as rows keep it."""
+    return int(duration.total_seconds() * 1000)
+
+
 def nanoseconds(count: int) -> timedelta:
     """A Go duration from its number. Python counts microseconds: less than one counts as one."""
     if abs(count) > _LONGEST:

@@ -19,6 +19,7 @@ from lading.config import accounts, ldap
 from lading.config.accounts import Oidc
 from lading.config.fields import Section
 from lading.config.ldap import Ldap
+from lading.config.values import milliseconds
 from lading.errors import ConfigurationError, Invalid
 
 S = TypeVar("S", bound=Section)
@@ -108,8 +109,8 @@ def oidc_settings(section: Oidc) -> OidcSettings:
         group_filter=section.groupfilter,
         user_claim=section.userclaim,
         auto_onboard=section.autoonboard,
-        recheck=int(section.recheck.total_seconds() * 1000),
-        unchecked=int(section.unchecked.total_seconds() * 1000),
+        recheck=milliseconds(section.recheck),
+        unchecked=milliseconds(section.unchecked),
         ca=section.ca,
     )
 

@@ -82,22 +82,23 @@ def _meant(directory: Path | None, config: Path | None) -> tuple[Storage | None,
     """The bucket that is meant, or the root of a volume of files; and the index."""
     from lading.config.load import load
 
-    configuration = load(config, os.environ)
-    storage, index = configuration.storage, configuration.index
-    if directory is None and index is not None and storage.driver not in ("filesystem", "inmemory"):
-        return storage, None, index
+    if directory is None:
+        configuration = load(config, os.environ)
+        storage, index = configuration.storage, configuration.index
+        if index is not None and storage.driver not in ("filesystem", "inmemory"):
+            return storage, None, index
     return None, *place(directory, config)
 
 
 def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace: str) -> Terms:
-    from lading.config.values import parse_duration
+    from lading.config.values import milliseconds, parse_duration
     from lading.registry.verify import Terms
 
     try:
         kept = parse_duration(grace)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--grace") from None
-    terms = Terms(quick=quick, repair=repair, rate=pace(rate), grace=int(kept.total_seconds() * 1000))
+    terms = Terms(quick=quick, repair=repair, rate=pace(rate), grace=milliseconds(kept))
     return replace(terms, repair=True, patience=0) if rebuild else terms
 
 
