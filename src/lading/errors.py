@@ -11,6 +11,7 @@ rule never knows HTTP and a handler never invents a message. The tree::
     │   ├── TagInvalid            a tag outside the grammar
     │   ├── ManifestInvalid       bytes that are no manifest, or one that is not allowed
     │   ├── ManifestBlobUnknown   a manifest naming content that is not in its repository
+    │   ├── TooWide               a question that would go through too much of the index
     │   └── PageInvalid           a page size that is no number or out of bounds
     ├── RangeInvalid              bytes asked for or sent that do not fit                           416
     ├── TooLarge                  more than the registry takes                                      413
@@ -81,6 +82,10 @@ class ManifestInvalid(Invalid):
 
 class ManifestBlobUnknown(Invalid):
     code = "MANIFEST_BLOB_UNKNOWN"
+
+
+class TooWide(Invalid):
+    """A question that was given up, since what fits it is found only by going through too many rows."""
 
 
 class PageInvalid(Invalid):

@@ -10,8 +10,9 @@ from contextlib import suppress
 
 import pytest
 from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import text as sql
 
-from lading.errors import Invalid
+from lading.errors import Invalid, TooWide
 from lading.stores.metadata.schema.content import blobs, manifest_blobs
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
@@ -249,6 +250,19 @@ async def test_a_read_sees_one_moment(metadata: Metadata, open_metadata: Callabl
     assert await looking == (0, 0)
     assert await names(metadata) == ["a"]
     await other.close()
+
+
+async def test_a_scan_that_takes_too_long_is_given_up(metadata: Metadata) -> None:
+    endless = Statement(
+        sql(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000) SELECT count(*) FROM n"
+        )
+    )
+    for _ in range(2):
+        with pytest.raises(TooWide, match=r"0\.05 s"):
+            await metadata.scan(lambda tx: tx.value(endless), seconds=0.05)
+    await metadata.write(add("after"))
+    assert await metadata.scan(lambda tx: tx.rows(ALL), seconds=60) == [("after", "x")]
 
 
 async def test_references_are_kept(metadata: Metadata) -> None:

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy import String, bindparam, delete, func, insert, select, text
 
 from lading.access.members import namespace
+from lading.errors import TooWide
 from lading.jobs.events import (
     BlobDeleted,
     By,
@@ -32,15 +33,21 @@ from lading.jobs.events import (
 )
 from lading.jobs.kinds import Task
 from lading.stores.metadata.paging import Field, Listing, Match, Page
-from lading.stores.metadata.schema.control import audit
+from lading.stores.metadata.schema.control import audit, resource_begins
 from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction
+from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction, Work
+
+T = TypeVar("T")
 
 SUCCESS, FAILURE, DENIED, LOCKED = "success", "failure", "denied", "locked"
 MOST = 1000
 """Rows one page may have."""
 COUNTED = 10_000
 """Rows that are counted where a list says how many there are; with more it says this many."""
+PATIENCE = 2.0
+"""Seconds after which a question is given up that no index answers."""
+_LONGEST = 512
+"""Characters of what something was done to; the index has as many, and names and digests are shorter."""
 _MOST_WAITING = 50_000
 _HOUR = 3_600_000
 _LATEST = 2**62
@@ -80,11 +87,8 @@ class Filter:
     until: int = 0
 
     def given(self) -> Mapping[str, Any]:
-        """The conditions that were named; an artifact's tells its project, which there is an index for."""
-        named = {name: value for name, value in asdict(self).items() if value}
-        if "/" in self.resource and "project" not in named:
-            named["project"] = namespace(self.resource)
-        return named
+        """The conditions that were named."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 _columns = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
@@ -124,7 +128,7 @@ _LISTED = Listing(
     {
         "id": Field(audit.c.id, "number"),
         "username": Field(audit.c.actor),
-        "resource": Field(audit.c.resource),
+        "resource": Field(resource_begins),
         "resource_type": Field(audit.c.resource_type),
         "operation": Field(audit.c.operation),
         "operation_result": Field(audit.c.result),
@@ -133,6 +137,7 @@ _LISTED = Listing(
     },
     (audit.c.id.desc(),),
     most=COUNTED,
+    along=audit.c.id,
 )
 
 EVENTS = (
@@ -180,7 +185,8 @@ def _page(names: frozenset[str]) -> Statement:
         elif name == "until":
             statement = statement.where(audit.c.happened_at < bindparam("until"), audit.c.id <= bindparam("highest"))
         else:
-            statement = statement.where(audit.c[name] == bindparam(name))
+            column = resource_begins if name == "resource" else audit.c[name]
+            statement = statement.where(column == bindparam(name, type_=String()))
     return Statement(statement.order_by(audit.c.id.desc()).limit(bindparam("limit")))
 
 
@@ -382,6 +388,17 @@ class Syslog:
                 line.send(head.encode() + as_json(entry))
 
 
+async def looked_up(metadata: Metadata, work: Work[T], seconds: float = PATIENCE) -> T:
+    """Look something up that may take long; raises ``TooWide`` with what to ask instead where it takes too long."""
+    try:
+        return await metadata.scan(work, seconds=seconds)
+    except TooWide as error:
+        raise TooWide(
+            f"{error.message}. Ask for less: a value as it is instead of a part of it (q=resource=team/app:1), a user, a project"
+            " or a span of time beside it (q=op_time=[2026-01-01T00:00:00~2026-01-02T00:00:00]), or sort by one field alone"
+        ) from error
+
+
 async def purge(metadata: Metadata, keep: int) -> int:
     """Delete the rows older than ``keep`` milliseconds, some at a time; how many."""
     gone = 0
@@ -425,7 +442,7 @@ def _entry(
     return {
         "operation": operation,
         "resource_type": resource_type,
-        "resource": resource[:1024],
+        "resource": resource[:_LONGEST],
         "project": project[:255],
         "actor": actor[:512],
         "address": address[:64],

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lading.control.audit import Audit, Entry, Filter, Recorder, Syslog, as_json, purge
+from lading.control.audit import Audit, Entry, Filter, Recorder, Syslog, as_json, looked_up, purge
+from lading.errors import TooWide
 from lading.jobs.events import By, ManifestDeleted, ManifestPushed, TagDeleted, Target
 from lading.jobs.kinds import Claim, Task
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.paging import How, Match, Page
-from lading.stores.metadata.transaction import Metadata, Transaction
+from lading.stores.metadata.transaction import Metadata, Transaction, Work
 
 pytestmark = pytest.mark.anyio
 
@@ -185,24 +186,96 @@ async def test_what_two_things_are_never_said_of_at_once_is_no_walk(tmp_path: Pa
                 row,
             )
     connection.close()
-    steps = 0
+
+    async def look(tx: Transaction) -> None:
+        assert await Audit(tx).page(Filter(**pair), 50) == []  # type: ignore[arg-type]
+
+    assert await steps(metadata, look) < 50  # thousands of rows would be some 500 hundreds of steps
+    await metadata.close()
+
+
+async def steps(metadata: Metadata, work: Work[None]) -> int:
+    """How many hundreds of SQLite's own steps a piece of work takes."""
+    taken = 0
 
     def count() -> int:
-        nonlocal steps
-        steps += 1
+        nonlocal taken
+        taken += 1
         return 0
 
-    async def look(tx: Transaction) -> int:
+    async def counted(tx: Transaction) -> None:
         raw = tx._connection  # type: ignore[attr-defined]
         raw.set_progress_handler(count, 100)
         try:
-            assert await Audit(tx).page(Filter(**pair), 50) == []  # type: ignore[arg-type]
+            await work(tx)
         finally:
             raw.set_progress_handler(None, 0)
-        return steps
 
-    assert await metadata.read(look) < 50  # thousands of rows would be some 500 hundreds of steps
+    await metadata.read(counted)
+    return taken
+
+
+QUESTIONS = [
+    *(
+        Page(size=20, sort=((name, down),))
+        for name in ("resource", "resource_type", "username")
+        for down in (False, True)
+    ),
+    Page(size=20, where=(Match("resource", "is", ("team/app:rare",)),)),
+    Page(size=20, where=(Match("resource", "is", ("team/app:rare",)), Match("project", "is", ("team",)))),
+]
+
+
+@pytest.mark.parametrize("page", QUESTIONS, ids=str)
+async def test_things_are_found_and_sorted_by_without_a_walk(tmp_path: Path, page: Page) -> None:
+    """Also where thousands of rows are alike in what is sorted by: which of them comes first follows the direction."""
+    path = tmp_path / "index.sqlite"
+    metadata = open_index(f"sqlite:///{path}")
+    await metadata.write(lambda tx: Audit(tx).purge(0))
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) INSERT INTO audit (happened_at,"
+            " operation, resource_type, resource, project, actor, address, result, count, detail) SELECT i, 'pull', 'artifact',"
+            " CASE WHEN i = 77 THEN 'team/app:rare' ELSE 'team/app:' || (i / 4500) END, 'team', 'alice', '', 'success', 1, ''"
+            " FROM n"
+        )
+    connection.close()
+
+    async def look(tx: Transaction) -> None:
+        _, entries = await Audit(tx).listed(page)
+        if page.where:
+            assert [entry.id for entry in entries] == [77]
+            return
+        ((name, down),) = page.sort
+        column = {"username": "actor"}.get(name, name)
+        keys = [(getattr(entry, column), entry.id) for entry in entries]
+        assert len(keys) == 20
+        assert keys == sorted(keys, reverse=down)
+
+    async def count(tx: Transaction) -> None:
+        await Audit(tx).listed(Page(size=20))
+
+    # those that fit are counted either way; a walk with a sort takes some 1,000 hundreds of steps on top of that
+    most = 50 if page.where else 50 + await steps(metadata, count)
+    assert await steps(metadata, look) < most
     await metadata.close()
+
+
+async def test_a_question_that_no_index_answers_is_given_up_with_what_to_ask_instead(metadata: Metadata) -> None:
+    rows = [dict(ROW, happened_at=1)] * 20_000
+    await metadata.write(lambda tx: Audit(tx).add_all(rows))
+    page = Page(where=(Match("resource", "like", ("nowhere",)),))
+    with pytest.raises(TooWide, match=r"op_time=\["):
+        await looked_up(metadata, lambda tx: Audit(tx).listed(page), seconds=0.000_1)
+    assert await looked_up(metadata, lambda tx: Audit(tx).listed(page), seconds=60) == (0, [])
+
+
+async def test_the_longest_name_is_found(metadata: Metadata) -> None:
+    names = [f"{'é' * 511}{last}" for last in "ab"]
+    await metadata.write(lambda tx: Audit(tx).add("create", "user", names[0] + "cut", by=BY))
+    await metadata.write(lambda tx: Audit(tx).add("create", "user", names[1], by=BY))
+    for name in names:
+        assert [entry.resource for entry in await found(metadata, resource=name)] == [name]
 
 
 async def test_a_span_of_time_is_found_by_its_ids(metadata: Metadata) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lading.api.harbor.call import Call, Model, moment
 from lading.api.harbor.permission import refusal
 from lading.api.request import Response
-from lading.control.audit import EVENTS, SUCCESS, Audit, Entry
+from lading.control.audit import EVENTS, SUCCESS, Audit, Entry, looked_up
 from lading.control.projects import Projects
 from lading.stores.metadata.paging import MOST_VALUES, Match, Page
 from lading.stores.metadata.transaction import Transaction
@@ -82,14 +82,14 @@ async def _everywhere(call: Call) -> tuple[Page, int, Sequence[Entry]]:
         within = Match("project", "any", tuple(own[:MOST_VALUES]))
         return await Audit(tx).listed(replace(page, where=(*page.where, within)))
 
-    total, found = await call.services.metadata.scan(read)
+    total, found = await looked_up(call.services.metadata, read)
     return page, total, found
 
 
 async def _here(call: Call) -> tuple[Page, int, Sequence[Entry]]:
     page = call.page()
     within = replace(page, where=(*page.where, Match("project", "is", (call.here.name,))))
-    total, found = await call.services.metadata.scan(lambda tx: Audit(tx).listed(within))
+    total, found = await looked_up(call.services.metadata, lambda tx: Audit(tx).listed(within))
     return page, total, found
 
 

@@ -89,6 +89,9 @@ class Field:
 class Listing:
     """A list. ``order`` is its usual order, and decides between rows that are alike; ``most`` bounds the counting.
 
+    ``along``: what decides between rows that are alike instead, in the direction of what is sorted by, so that an index of
+    both has the order ready.
+
     ``also`` gives columns that are dear, from those of a row: they are worked out for the rows of the page alone.
     """
 
@@ -99,12 +102,14 @@ class Listing:
         order: Sequence[ColumnElement[Any]],
         *,
         most: int | None = None,
+        along: ColumnElement[Any] | None = None,
         also: Callable[[FromClause], Sequence[ColumnElement[Any]]] | None = None,
     ) -> None:
         self._statement = statement
         self._fields = fields
         self._order = tuple(order)
         self._most = most
+        self._along = along
         self._also = also
         self._made: dict[tuple[Any, ...], tuple[Statement, Statement]] = {}
 
@@ -148,7 +153,11 @@ class Listing:
         if self._most is not None:
             alone = alone.limit(self._most)
         order = [self._sorted(name, down=down) for name, down in page.sort]
-        rows = fitting.order_by(*order, *self._order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
+        if order and self._along is not None:
+            order.append(self._along.desc() if page.sort[-1][1] else self._along.asc())
+        else:
+            order += self._order
+        rows = fitting.order_by(*order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
         if self._also is not None:
             # neither database puts the rows of a subquery that stands alone into another order
             few = rows.subquery("page")

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import psycopg
 from psycopg import errors
 
-from lading.errors import Invalid, Unavailable
+from lading.errors import Invalid, TooWide, Unavailable
 from lading.stores.metadata import batches
 from lading.stores.metadata.batches import Batched
 from lading.stores.metadata.clock import DatabaseClock
@@ -152,11 +152,11 @@ class PostgresMetadata:
         return self._clock.now()
 
     async def read(self, work: Work[T], /) -> T:
-        return await self._as_task(self._read(work))
+        return await self._as_task(self._read(work, None))
 
-    async def scan(self, work: Work[T], /) -> T:
+    async def scan(self, work: Work[T], /, *, seconds: float | None = None) -> T:
         async with self._scans:
-            return await self._as_task(self._read(work))
+            return await self._as_task(self._read(work, seconds))
 
     async def write(self, work: Work[T], /, *, durable: bool = True) -> T:
         return await self._as_task(self._write(work, _WRITE if durable else _WRITE_SOON))
@@ -187,11 +187,17 @@ class PostgresMetadata:
 
     # ---- attempts
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], seconds: float | None) -> T:
+        within = "" if seconds is None else f"; SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
+
         async def attempt(connection: Raw) -> T:
-            await self._begin(connection, _READ)
+            await self._begin(connection, _READ + within)
             try:
                 return await self._driven(connection, work)
+            except errors.QueryCanceled as error:
+                if seconds is None:
+                    raise
+                raise TooWide(f"this goes through more of the index than can be looked at in {seconds:g} s") from error
             except errors.ReadOnlySqlTransaction as error:
                 raise RuntimeError(f"a piece of work that only reads was to write: {_said(error)}") from error
             finally:

@@ -14,6 +14,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from lading.errors import StoreError, Unavailable
+from lading.errors import StoreError, TooWide, Unavailable
 from lading.stores.metadata import clock
 from lading.stores.metadata.migrations.steps import Step, run, steps
 from lading.stores.metadata.schema import VERSION, tables
@@ -119,14 +120,15 @@ class SqliteMetadata:
         with _translated():
             return _in_one_view(self._reader, self._reading, work)
 
-    async def scan(self, work: Work[T], /) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, work)
+    async def scan(self, work: Work[T], /, *, seconds: float | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, work, seconds)
 
-    def _scan(self, work: Work[T]) -> T:
+    def _scan(self, work: Work[T], seconds: float | None) -> T:
         with _translated():
             if self._scanning is None:
                 self._scanning = SqliteTransaction(_connect(self.path, read_only=True))
-            return _in_one_view(self._scanning._connection, self._scanning, work)
+            with _within(self._scanning._connection, seconds):
+                return _in_one_view(self._scanning._connection, self._scanning, work)
 
     async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
         try:  # as below, but every pull comes by, and a generator costs as much as a look-up in an index
@@ -234,6 +236,24 @@ def _in_one_view(connection: sqlite3.Connection, transaction: SqliteTransaction,
         return _finish(cast("Coroutine[Any, Any, T]", work(transaction)))
     finally:
         connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _within(connection: sqlite3.Connection, seconds: float | None) -> Iterator[None]:
+    """Give up what takes longer; looked at every 10,000 of SQLite's steps, some hundreds of microseconds."""
+    if seconds is None:
+        yield
+        return
+    end = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() >= end, 10_000)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise TooWide(f"this goes through more of the index than can be looked at in {seconds:g} s") from error
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 @contextmanager

@@ -104,8 +104,11 @@ class Metadata(Protocol):
         """Run a short piece of work on one consistent view; it must not write."""
         ...
 
-    async def scan(self, work: Work[T], /) -> T:
-        """The same for work that may take long; it does not hold up requests."""
+    async def scan(self, work: Work[T], /, *, seconds: float | None = None) -> T:
+        """The same for work that may take long; it does not hold up requests.
+
+        Where it takes more than ``seconds`` (on PostgreSQL: a statement of it), it is given up with ``TooWide``.
+        """
         ...
 
     async def write(self, work: Work[T], /, *, durable: bool = True) -> T:

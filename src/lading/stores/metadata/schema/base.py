@@ -6,10 +6,10 @@ from sqlalchemy import BigInteger, Integer, MetaData, String
 
 tables = MetaData()
 
-VERSION = 9
+VERSION = 10
 """Version of the whole schema: the number of the newest file in ``migrations/``."""
 
-OLDEST = 8
+OLDEST = 9
 """The oldest version this program can still work on. A program works on its own schema and on the one before, so that
 it can be started before or after ``lading migrate``; a migration says likewise which programs can work on its result."""
 
