@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lading.control.audit import Audit, Entry, Filter, Recorder, Syslog, as_json, looked_up, purge
+from lading.control.audit import COUNTED, Audit, Entry, Filter, Recorder, Syslog, as_json, looked_up, purge
 from lading.errors import TooWide
 from lading.jobs.events import By, ManifestDeleted, ManifestPushed, TagDeleted, Target
 from lading.jobs.kinds import Claim, Task
@@ -258,6 +258,30 @@ async def test_things_are_found_and_sorted_by_without_a_walk(tmp_path: Path, pag
     # those that fit are counted either way; a walk with a sort takes some 1,000 hundreds of steps on top of that
     most = 50 if page.where else 50 + await steps(metadata, count)
     assert await steps(metadata, look) < most
+    await metadata.close()
+
+
+async def test_words_that_are_late_in_the_alphabet_are_counted_without_a_walk(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    metadata = open_index(f"sqlite:///{path}")
+    await metadata.write(lambda tx: Audit(tx).purge(0))
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) INSERT INTO audit (happened_at,"
+            " operation, resource_type, resource, project, actor, address, result, count, detail) SELECT i, 'pull', 'artifact',"
+            " '', '', CASE WHEN i % 3 THEN 'alice' ELSE 'zoe' END, '', 'success', 1, '' FROM n"
+        )
+    connection.close()
+
+    def looking_for(word: str) -> Work[None]:
+        async def look(tx: Transaction) -> None:
+            total, _ = await Audit(tx).listed(Page(where=(Match("username", "like", (word,)),)))
+            assert total == COUNTED
+
+        return look
+
+    # 30,000 rows from the newest on; by the alphabet it would be 50,000
+    assert await steps(metadata, looking_for("zoe")) < 2.5 * await steps(metadata, looking_for("alice"))
     await metadata.close()
 
 

@@ -151,6 +151,10 @@ class Listing:
         fitting = self._statement.where(*conditions) if conditions else self._statement
         alone: Select[Any] = fitting.with_only_columns(literal_column("1"), maintain_column_froms=True).order_by(None)
         if self._most is not None:
+            hows = {match.how for match in page.where}
+            if self._along is not None and "like" in hows and "any" not in hows:
+                # else SQLite goes through an index of that field from its first word on, however far away the words are
+                alone = alone.order_by(self._along.desc())
             alone = alone.limit(self._most)
         order = [self._sorted(name, down=down) for name, down in page.sort]
         if order and self._along is not None:
