@@ -38,6 +38,7 @@ def test_the_configured_directory_answers(admin: Client) -> None:
     ):
         refused = admin.put("/configurations", json=changed)
         assert refused.status_code == 412, changed
+        assert "accounts.ldap" in refused.text, "where it can be changed"
         assert "configuration file" in refused.json()["errors"][0]["message"]
     assert admin.get("/systeminfo").json()["auth_mode"] == "ldap_auth"
 

@@ -29,6 +29,12 @@ _BESIDES = frozenset(
     {"audit_log_forward_endpoint", "disabled_audit_log_event_types", "scan_all_policy", "verify_remote_cert"}
 )
 """Harbor's settings that are none here, by how they begin and by name; nothing, empty, false and 0 ask for nothing."""
+_IN_THE_FILE = {
+    "read_only": "storage.maintenance.readonly.enabled",
+    "self_registration": "accounts.selfregistration",
+    "session_timeout": "accounts.session.idle",
+    "token_expiration": "accounts.tokenlifetime",
+}
 _WITHOUT_EFFECT = frozenset({"scan_all_policy", "ldap_group_attach_parallel"})
 
 Said = str | int | bool
@@ -87,7 +93,7 @@ def _asked(call: Call, given: Values, present: Mapping[str, Said]) -> Values:
         if _is_open(call, name):
             asked[name] = value
         elif name in present:
-            raise Precondition(f"{name} is set in the configuration file, and cannot be changed here")
+            raise _fixed(call, name)
         elif _known(name):
             _pass_over(call, name, value)
         else:
@@ -190,8 +196,21 @@ def _pass_over(call: Call, name: str, value: object) -> None:
     if not value or value == "{}" or name in _WITHOUT_EFFECT:
         return
     if name in SECRETS or name in USUAL:
-        raise Precondition(f"{name} cannot be set here: how people log in is set in the configuration file")
+        raise _fixed(call, name)
     raise Precondition(f"{name[:60]} is a setting of Harbor's that this registry does not have")
+
+
+def _fixed(call: Call, name: str) -> Precondition:
+    """Why a setting cannot be changed here, and where it can."""
+    if name in SECRETS or name in USUAL:
+        section = "accounts.ldap" if call.accounts.settings.ldap is not None else "accounts.oidc"
+        return Precondition(
+            f"{name} cannot be changed here: the configuration file has {section}, and so all of how people log in is the"
+            " file's. Change it there and restart, or take that section out, restart, and set all of it here"
+        )
+    return Precondition(
+        f"{name} cannot be changed here: {_IN_THE_FILE.get(name, 'it')} is set in the configuration file"
+    )
 
 
 def _same(present: Said, given: object) -> bool:
