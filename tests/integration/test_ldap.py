@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lading.access import arrivals
 from lading.access.directory.settings import DirectorySettings, GroupSettings
 from lading.access.groups import Groups
 from lading.access.members import Members
@@ -157,6 +158,28 @@ def test_whoever_is_gone_loses_what_goes_on(server: WithAccounts, slapd: Slapd) 
     assert sync(server, slapd)["gone"] == 0
     assert server.ask("leaver", personal).status_code == 401
     slapd.remove("leaver")
+
+
+def test_somebody_who_is_expected_is_theirs_who_comes_under_the_name(server: WithAccounts, slapd: Slapd) -> None:
+    """And nobody's before, whom no comparison takes for gone; what was given to them is there when they come."""
+
+    async def expect(tx: Transaction) -> int:
+        made = await arrivals.expect(tx, "expected", email="expected@example.org")
+        project = await Projects(tx).add("awaits", None, public=False)
+        await Members(tx).add(project.id, "u", made.id, DEVELOPER)
+        return made.id
+
+    number = server.work(expect)
+    assert server.ask("expected", word("expected")).status_code == 401
+    sync(server, slapd)
+    slapd.add("expected")
+    wanted = "repository:awaits/app:pull,push"
+    assert server.ask("expected", word("expected"), wanted).json()["scope"] == wanted
+    came = user(server, "expected")
+    assert came is not None
+    assert (came.id, came.disabled) == (number, False)
+    slapd.remove("expected")
+    assert sync(server, slapd)["gone"] == 1, "from now on as everybody else"
 
 
 def test_whoever_comes_back_is_let_in(server: WithAccounts, slapd: Slapd) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from lading.access.groups import Groups
-from lading.access.users import DEPARTED, User, Users
+from lading.access.users import DEPARTED, EXPECTED, User, Users
 from lading.errors import Conflict, Invalid
 from lading.stores.metadata.transaction import Transaction
 
@@ -40,6 +40,16 @@ async def wanted(tx: Transaction, admin: str) -> dict[str, int]:
     return ({admin: 0} if admin else {}) | {subject: group for group, subject in found}
 
 
+async def expect(tx: Transaction, name: str, *, email: str = "", full_name: str = "", comment: str = "") -> User:
+    """A user for somebody of the directory who has not come yet: nobody logs in as them before the directory knows the name.
+
+    Raises ``Conflict`` where the name or the address is taken.
+    """
+    return await Users(tx).add(
+        name, email=email, full_name=full_name, comment=comment, source=SOURCE, subject=EXPECTED + name
+    )
+
+
 async def welcome(tx: Transaction, person: Known) -> User | None:
     """The user a person is here, made if there is none; None where they cannot be one."""
     users = Users(tx)
@@ -47,6 +57,7 @@ async def welcome(tx: Transaction, person: Known) -> User | None:
     if user is None:
         await tx.lock("directory users")  # they may be coming twice at this moment, and are let in both times
         user = await users.of_subject(SOURCE, person.key)
+        user = user or await _expected(users, person)
     if user is None:
         taken = await users.named(person.name)
         if taken is not None:
@@ -89,6 +100,15 @@ async def depart(tx: Transaction, user: User) -> bool:
         log.warning("the last administrator is not in the directory any more, and stays: make another", name=user.name)
         return False
     return True
+
+
+async def _expected(users: Users, person: Known) -> User | None:
+    """The user who was expected under a person's name, and is theirs from now on."""
+    user = await users.of_subject(SOURCE, EXPECTED + person.name)
+    if user is None or user.name != person.name:
+        return None
+    await users.identify(user, person.key)
+    return await users.find(user.id)
 
 
 async def _add(users: Users, person: Known) -> User | None:

@@ -18,6 +18,8 @@ from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 LOCAL = "local"
 MAX_NAME = 255
+EXPECTED = "expected:"
+"""Stands before the name of a user whom their source of identities has not told of yet, in place of its key."""
 DEPARTED = "departed:"
 """Stands before the subject of a user who is disabled because their source of identities does not have them any more."""
 
@@ -228,6 +230,10 @@ class Users:
             await self._keep_an_admin(user)
         await self._tx.execute(_ADMIN, user=user.id, flag=admin, now=self._tx.now)
         await Revocations(self._tx).add(f"u{user.id}")
+
+    async def identify(self, user: User, subject: str) -> None:
+        """Note what a user's source of identities calls them, now that it told."""
+        await self._tx.execute(_DISABLED, user=user.id, flag=user.disabled, new_subject=subject, now=self._tx.now)
 
     async def set_disabled(self, user: User, *, disabled: bool) -> None:
         """Lock a user out, or let them in again; the last administrator cannot be locked out."""

@@ -13,7 +13,7 @@ from lading.access.arrivals import SOURCE
 from lading.access.directory.people import Login, among, groups_of, normal, of_keys
 from lading.access.directory.settings import DirectorySettings
 from lading.access.directory.threads import Directory
-from lading.access.users import DEPARTED, User, Users
+from lading.access.users import DEPARTED, EXPECTED, User, Users
 from lading.errors import StartError
 from lading.jobs.kinds import Task
 from lading.stores.metadata.transaction import Metadata, Transaction
@@ -63,7 +63,11 @@ class Sync:
         found: list[User] = []
         after = 0
         while page := await self._metadata.read(lambda tx, after=after: Users(tx).of_source(SOURCE, after, 500)):  # type: ignore[misc]
-            found += [user for user in page if not user.disabled or user.subject.startswith(DEPARTED)]
+            found += [
+                user
+                for user in page
+                if (not user.disabled or user.subject.startswith(DEPARTED)) and not user.subject.startswith(EXPECTED)
+            ]
             after = page[-1].id
         return found
 

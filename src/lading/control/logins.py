@@ -138,6 +138,20 @@ def decoded(content: str) -> Kept:
     return msgspec.json.decode(content, type=Kept) if content else Kept()
 
 
+def trouble(mode: str, given: Mapping[str, Value]) -> str:
+    """What of these settings would keep people from logging in this way, besides a secret that is missing; "" for nothing."""
+    stand_ins = dict.fromkeys(SECRETS, "*")
+    values = {**USUAL, **stand_ins, **{name: value for name, value in given.items() if value != ""}}
+    try:
+        if mode == LDAP:
+            directory_of({**values, "ldap_search_password": "*" if given.get("ldap_search_dn") else ""})
+        else:
+            provider_of(values)
+    except Invalid as error:
+        return error.message
+    return ""
+
+
 class Logins:
     """What was set, in a transaction."""
 
@@ -155,7 +169,17 @@ class Logins:
         What is empty is as if it had never been set. A secret whose place changes has to be given again.
         """
         await self._tx.lock("logins")
-        before = await self.read()
+        changed, after = self._after(await self.read(), given)
+        if changed:
+            await self._tx.execute(_KEEP, name=_FACT, value=msgspec.json.encode(after).decode())
+        return changed
+
+    async def judge(self, given: Mapping[str, Value]) -> None:
+        """Raise ``Invalid`` where they could not be changed to this."""
+        self._after(await self.read(), given)
+
+    def _after(self, before: Kept, given: Mapping[str, Value]) -> tuple[dict[str, Value], Kept]:
+        """What is another afterwards, and all of it."""
         opened = _opened(before, self._seal)
         changed: dict[str, Value] = {}
         values, secrets = dict(before.values), dict(before.secrets)
@@ -177,9 +201,7 @@ class Logins:
                 changed[name] = ""
         after = Kept(values, secrets)
         _check(after, self._seal)
-        if changed:
-            await self._tx.execute(_KEEP, name=_FACT, value=msgspec.json.encode(after).decode())
-        return changed
+        return changed, after
 
     def _secret(self, name: str, value: Value) -> str:
         if not isinstance(value, str) or len(value) > MOST:

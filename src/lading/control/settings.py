@@ -13,7 +13,7 @@ from lading.stores.metadata.transaction import Statement, Transaction
 
 EVERYONE, ADMINS = "everyone", "adminonly"
 _PREFIX = "setting:"
-_KEYS = ("banner_message", "project_creation_restriction", "robot_token_duration", "storage_per_project")
+KEYS = ("banner_message", "project_creation_restriction", "robot_token_duration", "storage_per_project")
 
 _ALL = Statement(select(facts.c.name, facts.c.value).where(facts.c.name.like(f"{_PREFIX}%")))
 _SET = Statement(
@@ -48,9 +48,14 @@ class Changed:
         return self.creating or (EVERYONE if configured.everyone_creates else ADMINS)
 
 
+async def given(tx: Transaction) -> dict[str, str]:
+    """Those that were set, under their names."""
+    return {name.removeprefix(_PREFIX): value for name, value in await tx.rows(_ALL)}
+
+
 async def read(tx: Transaction) -> Changed:
     """The settings as they are."""
-    found = {name.removeprefix(_PREFIX): value for name, value in await tx.rows(_ALL)}
+    found = await given(tx)
     return Changed(
         banner=found.get("banner_message", ""),
         creating=found.get("project_creation_restriction", ""),
@@ -61,6 +66,13 @@ async def read(tx: Transaction) -> Changed:
 
 async def change(tx: Transaction, name: str, value: str | int) -> None:
     """Set one of them; raises ``Invalid`` for what it cannot be."""
+    check(name, value)
+    assert name in KEYS
+    await tx.execute(_SET, name=f"{_PREFIX}{name}", value=str(value))
+
+
+def check(name: str, value: str | int) -> None:
+    """Raise ``Invalid`` for what a setting cannot be."""
     if name == "banner_message" and not (isinstance(value, str) and len(value) <= 4096):
         raise Invalid("banner_message is a text of at most 4096 characters")
     if name == "project_creation_restriction" and value not in (EVERYONE, ADMINS):
@@ -69,8 +81,6 @@ async def change(tx: Transaction, name: str, value: str | int) -> None:
         raise Invalid("robot_token_duration is a number of days, 1 to 36500, or -1 for ever")
     if name == "storage_per_project" and not _whole(value, 1, 2**53):
         raise Invalid("storage_per_project is a number of bytes, or -1 for no limit")
-    assert name in _KEYS
-    await tx.execute(_SET, name=f"{_PREFIX}{name}", value=str(value))
 
 
 def _whole(value: object, least: int, most: int) -> bool:

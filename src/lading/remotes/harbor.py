@@ -89,7 +89,8 @@ class Harbor:
                 continue
             try:
                 if answer.status_code == 200:
-                    return _parsed(await answers.read(answer, MAX_ANSWER, path), self.host, path)
+                    raw = await answers.read(answer, MAX_ANSWER, path)
+                    return _parsed(raw, self.host, path) if raw else None  # a schedule that was never set is no bytes
                 if answer.status_code in (404, 501):
                     return None
                 if answer.status_code not in answers.TRY_AGAIN or last:

@@ -13,13 +13,13 @@ import msgspec
 
 from lading.api.harbor.call import Call, Model, Text, moment
 from lading.api.request import Response
+from lading.control import chores
 from lading.errors import Invalid, Missing
 from lading.jobs.executions import Execution, Executions
-from lading.jobs.schedule import Schedules, following
+from lading.jobs.schedule import Schedules
 from lading.stores.metadata.transaction import Transaction
 
 _STATES = {"waiting": "Pending", "running": "Running", "done": "Success", "failed": "Error", "cancelled": "Stopped"}
-_CRON = {"Hourly": "0 0 * * * *", "Daily": "0 0 0 * * *", "Weekly": "0 0 0 * * 0"}
 _MANUAL: Type = "Manual"
 _MOST_PARAMETERS = 4096
 
@@ -83,7 +83,7 @@ class Chore:
     @property
     def schedule_name(self) -> str:
         """The name of the schedule that is set here."""
-        return f"harbor-{self.subject}"
+        return chores.schedule_name(self.subject)
 
     async def index(self, call: Call) -> Response:
         """The runs, the newest first."""
@@ -149,24 +149,21 @@ class Chore:
         when, parameters = given.schedule, given.parameters or {}
         if len(_text(parameters)) > _MOST_PARAMETERS:
             raise Invalid("the parameters are too large")
-        if when.type != "None":
+        if when.type != chores.NEVER:
             self.check(call, parameters)
-        timing = _CRON.get(when.type, when.cron)
-        if when.type not in (_MANUAL, "None"):
-            if len(timing.split()) != 6 or timing.split()[0] != "0":
-                raise Invalid("cron has six fields, the first of them 0 for the seconds, as in 0 30 2 * * *")
-            following(timing, call.services.metadata.now())
+        timing = when.cron
+        if when.type not in (_MANUAL, chores.NEVER):
+            timing = chores.timing(when.type, when.cron, call.services.metadata.now())
 
         async def change(tx: Transaction) -> int:
             await call.note(tx, "update", self.subject, when.type, detail=timing)
             if when.type == _MANUAL:
                 payload = {"parameters": parameters}
                 return (await call.services.queue.enqueue(tx, self.kind, payload, key=self.kind)).job
-            if when.type == "None":
+            if when.type == chores.NEVER:
                 await Schedules(tx).remove(self.schedule_name)
             else:
-                kept = {"type": when.type, "parameters": parameters}
-                await Schedules(tx).put(self.schedule_name, self.kind, timing, kept)
+                await chores.put(tx, self.subject, self.kind, when.type, when.cron, parameters)
             return 0
 
         return await call.services.metadata.write(change)

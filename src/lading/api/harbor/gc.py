@@ -9,6 +9,7 @@ from __future__ import annotations
 from lading.api.distribution.base import require_writable
 from lading.api.harbor.call import Call
 from lading.api.harbor.chores import Chore, Parameters
+from lading.control.chores import GC as SUBJECT
 from lading.errors import Invalid
 
 
@@ -18,4 +19,4 @@ def _check(call: Call, parameters: Parameters) -> None:
         raise Invalid("dry_run: what would go is told by `lading collect --dry-run` on the server")
 
 
-GC = Chore("collect", "GARBAGE_COLLECTION", "gc", "/system/gc", "gc_id", _check)
+GC = Chore("collect", "GARBAGE_COLLECTION", SUBJECT, "/system/gc", "gc_id", _check)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from lading.api.harbor.call import Call
 from lading.api.harbor.chores import Chore, Parameters
 from lading.control.auditpurge import KIND, Doomed
+from lading.control.chores import PURGE as SUBJECT
 
 
 def _check(call: Call, parameters: Parameters) -> None:  # noqa: ARG001 - every chore is checked alike
     Doomed.of(parameters)
 
 
-PURGE = Chore(KIND, "PURGE_AUDIT_LOG", "purgeaudit", "/system/purgeaudit", "purge_id", _check)
+PURGE = Chore(KIND, "PURGE_AUDIT_LOG", SUBJECT, "/system/purgeaudit", "purge_id", _check)

@@ -15,7 +15,7 @@ from lading.cli.admin import index
 from lading.cli.admin.index import config_option
 
 if TYPE_CHECKING:
-    from lading.control.fromharbor import Report
+    from lading.control.fromharbor.report import Report
     from lading.stores.metadata.transaction import Metadata
 
 _MAX_PASSWORD = 4096
@@ -44,12 +44,13 @@ def import_harbor(
     insecure: bool,
     config: Path | None,
 ) -> None:
-    """Bring projects, members, robots, labels and quotas from the Harbor at URL.
+    """Bring users, projects, members, robots, settings and replication from the Harbor at URL.
 
     What is here already stays as it is, so the command can be run again. What does not come is told by name. Images are
     not among it: `lading copy` brings those.
     """
-    from lading.control.fromharbor import FromHarbor
+    from lading.control.fromharbor.importing import Import
+    from lading.control.fromharbor.run import from_harbor
     from lading.remotes.harbor import Harbor
     from lading.remotes.transport import Policy
 
@@ -65,16 +66,8 @@ def import_harbor(
         policy = Policy(plain_http=parts.scheme == "http", insecure=insecure)
         async with Harbor(parts.netloc, username, password, policy) as harbor:
             keep = _print if secrets is None else lambda login, secret: _append(secrets, login, secret)
-            run = FromHarbor(
-                metadata,
-                harbor,
-                index.by(),
-                keep,
-                index.seal(config),
-                dry=dry_run,
-                watch=lambda line: click.echo(line, err=True),
-            )
-            return await run.run()
+            run = Import(metadata, harbor, index.by(), index.seal(config), index.settings(config), dry_run)
+            return await from_harbor(run, keep, watch=lambda line: click.echo(line, err=True))
 
     report = index.run_with(config, work)
     if as_json:

@@ -119,6 +119,10 @@ class Endpoints:
         """The endpoint of that id."""
         return _record(await self._tx.row(_BY_ID, id=endpoint))
 
+    async def named(self, name: str) -> Endpoint | None:
+        """The endpoint of that name."""
+        return _record(await self._tx.row(_BY_NAME, name=name))
+
     async def all(self) -> Sequence[Endpoint]:
         """Every endpoint."""
         return [_made(row) for row in await self._tx.rows(_ALL)]
@@ -130,16 +134,16 @@ class Endpoints:
 
     async def add(self, given: Endpoint) -> Endpoint:
         """Add an endpoint; raises ``Conflict`` where there is one of that name."""
-        if await self._tx.row(_BY_NAME, name=given.name) is not None:
+        if await self.named(given.name) is not None:
             raise _taken(given.name)
         await self._tx.execute(_ADD, **_values(given), now=self._tx.now)
-        added = _record(await self._tx.row(_BY_NAME, name=given.name))
+        added = await self.named(given.name)
         assert added is not None
         return added
 
     async def change(self, given: Endpoint) -> None:
         """Set what can be changed of an endpoint."""
-        other = _record(await self._tx.row(_BY_NAME, name=given.name))
+        other = await self.named(given.name)
         if other is not None and other.id != given.id:
             raise _taken(given.name)
         await self._tx.execute(_CHANGE, endpoint=given.id, **_values(given), now=self._tx.now)

@@ -123,6 +123,10 @@ class Policies:
         """The policy of that id."""
         return _record(await self._tx.row(_BY_ID, id=policy))
 
+    async def named(self, name: str) -> Policy | None:
+        """The policy of that name."""
+        return _record(await self._tx.row(_BY_NAME, name=name))
+
     async def hold(self, policy: int) -> bool:
         """Have a policy alone until this transaction is over: its runs begin and end one after the other."""
         return await self._tx.row(_LOCKED, id=policy) is not None
@@ -138,16 +142,16 @@ class Policies:
 
     async def add(self, given: Policy) -> Policy:
         """Add a policy; raises ``Conflict`` where there is one of that name."""
-        if await self._tx.row(_BY_NAME, name=given.name) is not None:
+        if await self.named(given.name) is not None:
             raise _taken(given.name)
         await self._tx.execute(_ADD, **_values(given), now=self._tx.now)
-        added = _record(await self._tx.row(_BY_NAME, name=given.name))
+        added = await self.named(given.name)
         assert added is not None
         return added
 
     async def change(self, given: Policy) -> None:
         """Set what can be changed of a policy."""
-        other = _record(await self._tx.row(_BY_NAME, name=given.name))
+        other = await self.named(given.name)
         if other is not None and other.id != given.id:
             raise _taken(given.name)
         await self._tx.execute(_CHANGE, policy=given.id, **_values(given), now=self._tx.now)

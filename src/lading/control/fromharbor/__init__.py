@@ -1,0 +1,1 @@
+"""From a Harbor: what its API tells of users, projects, robots, settings and replication, made here; a file for each."""
