@@ -138,6 +138,7 @@ _LISTED = Listing(
     (audit.c.id.desc(),),
     most=COUNTED,
     along=audit.c.id,
+    bare=audit.c.detail,
 )
 
 EVENTS = (

@@ -280,7 +280,7 @@ async def test_words_that_are_late_in_the_alphabet_are_counted_without_a_walk(tm
 
         return look
 
-    # 30,000 rows from the newest on; by the alphabet it would be 50,000
+    # 30,000 rows as they lie; by the alphabet it would be 50,000
     assert await steps(metadata, looking_for("zoe")) < 2.5 * await steps(metadata, looking_for("alice"))
     await metadata.close()
 

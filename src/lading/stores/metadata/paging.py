@@ -89,6 +89,9 @@ class Field:
 class Listing:
     """A list. ``order`` is its usual order, and decides between rows that are alike; ``most`` bounds the counting.
 
+    ``bare`` is a column of no index: where a part of a word is looked for, the rows are then counted as they lie, and not
+    by SQLite through an index of all words, from its first on, however far away the fitting ones are.
+
     ``along``: what decides between rows that are alike instead, in the direction of what is sorted by, so that an index of
     both has the order ready.
 
@@ -103,6 +106,7 @@ class Listing:
         *,
         most: int | None = None,
         along: ColumnElement[Any] | None = None,
+        bare: ColumnElement[Any] | None = None,
         also: Callable[[FromClause], Sequence[ColumnElement[Any]]] | None = None,
     ) -> None:
         self._statement = statement
@@ -110,6 +114,7 @@ class Listing:
         self._order = tuple(order)
         self._most = most
         self._along = along
+        self._bare = bare
         self._also = also
         self._made: dict[tuple[Any, ...], tuple[Statement, Statement]] = {}
 
@@ -150,11 +155,9 @@ class Listing:
         conditions = [self._condition(number, match) for number, match in enumerate(page.where)]
         fitting = self._statement.where(*conditions) if conditions else self._statement
         alone: Select[Any] = fitting.with_only_columns(literal_column("1"), maintain_column_froms=True).order_by(None)
+        if self._bare is not None and any(match.how == "like" for match in page.where):
+            alone = alone.where(func.length(self._bare) >= literal_column("0"))
         if self._most is not None:
-            hows = {match.how for match in page.where}
-            if self._along is not None and "like" in hows and "any" not in hows:
-                # else SQLite goes through an index of that field from its first word on, however far away the words are
-                alone = alone.order_by(self._along.desc())
             alone = alone.limit(self._most)
         order = [self._sorted(name, down=down) for name, down in page.sort]
         if order and self._along is not None:

@@ -34,6 +34,9 @@ _WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_BOUNDS}"
 _WRITE_SOON = f"{_WRITE}; SET LOCAL synchronous_commit = off"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
+_ALONE = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+"""For what somebody waits for: to compile it, or to have other processes help, takes longer than most of it."""
+
 _ATTEMPTS = 12
 _ANSWER_SECONDS = 15.0
 _SCANS_AT_ONCE = 2
@@ -188,7 +191,7 @@ class PostgresMetadata:
     # ---- attempts
 
     async def _read(self, work: Work[T], seconds: float | None) -> T:
-        within = "" if seconds is None else f"; SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
+        within = "" if seconds is None else f"; SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}; {_ALONE}"
 
         async def attempt(connection: Raw) -> T:
             await self._begin(connection, _READ + within)
