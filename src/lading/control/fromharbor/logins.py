@@ -19,6 +19,7 @@ _SECRET = {LDAP: "ldap_search_password", OIDC: "oidc_client_secret"}
 _PLACE = {LDAP: "ldap_url", OIDC: "oidc_endpoint"}
 _BEGINS = {LDAP: "ldap_", OIDC: "oidc_"}
 _SECTION = {LDAP: "accounts.ldap", OIDC: "accounts.oidc"}
+_NOTHING = (None, "", "{}", False, 0)
 _PASSED_OVER = {"ldap_group_attach_parallel"}
 
 
@@ -42,7 +43,12 @@ async def bring(run: Import, values: Mapping[str, Any]) -> None:
         return
     await run.attempt("login by", _SHOWN[mode], lambda tx: _set(run, tx, _said(mode, values)))
     for name in sorted(values):
-        if name.startswith(_BEGINS[mode]) and name not in USUAL and name not in _PASSED_OVER and values[name]:
+        if (
+            name.startswith(_BEGINS[mode])
+            and name not in USUAL
+            and name not in _PASSED_OVER
+            and values[name] not in _NOTHING
+        ):
             run.report.leave("setting", name, "there is none of that name here")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lading.control import chores
 from lading.control.auditpurge import KIND as PURGE_JOB
-from lading.control.auditpurge import Doomed
+from lading.control.auditpurge import Doomed, is_event
 from lading.control.fromharbor.importing import Import
 from lading.control.fromharbor.report import part, text
 from lading.errors import Invalid
@@ -33,13 +33,14 @@ def _real(parameters: Mapping[str, Any]) -> None:
         raise Invalid("it only tells what would go; `lading collect --dry-run` does that here")
 
 
+_EVENTS = ("include_event_types", "include_operations")
 _KINDS = (
     _Kind("garbage collection", chores.GC, "collect", frozenset({"delete_untagged", "workers", "dry_run"}), _real),
     _Kind(
         "purge of the audit log",
         chores.PURGE,
         PURGE_JOB,
-        frozenset({"audit_retention_hour", "dry_run", "include_event_types", "include_operations"}),
+        frozenset({"audit_retention_hour", "dry_run", *_EVENTS}),
         Doomed.of,
     ),
 )
@@ -62,6 +63,8 @@ async def _set(run: Import, tx: Transaction, kind: _Kind, entry: Mapping[str, An
         run.report.count("schedules", made=False)
         return
     when, parameters = part(entry, "schedule"), _parameters(entry, kind.says)
+    if unknown := _take_unknown(parameters):
+        run.report.leave("event", f"{', '.join(unknown[:20])} of the {kind.shown}", "there is none of that name here")
     kind.check(parameters)
     chores.timing(text(when, "type"), text(when, "cron"), tx.now)
     run.report.count("schedules", made=True)
@@ -77,3 +80,14 @@ def _parameters(entry: Mapping[str, Any], says: frozenset[str]) -> dict[str, Any
     except (ValueError, RecursionError):
         found = None
     return {name: value for name, value in found.items() if name in says} if isinstance(found, dict) else {}
+
+
+def _take_unknown(parameters: dict[str, Any]) -> list[str]:
+    """Take out the events that are none here; which ones."""
+    unknown = []
+    for name in _EVENTS:
+        words = [word.strip() for word in text(parameters, name).split(",") if word.strip()]
+        if words:
+            unknown += [word for word in words if not is_event(word)]
+            parameters[name] = ",".join(word for word in words if is_event(word))
+    return unknown

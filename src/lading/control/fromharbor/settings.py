@@ -33,12 +33,14 @@ async def bring(run: Import, values: Mapping[str, Any]) -> None:
         there = values.get(name)
         if there is not None and there != here:
             run.report.leave(
-                "setting", name, f"it is {there} there and {here} here, by {where} in the configuration file"
+                "setting",
+                name,
+                f"it is {_said(there)} there and {_said(here)} here, by {where} in the configuration file",
             )
     for name, where in _ELSEWHERE.items():
         if values.get(name):
             run.report.leave(
-                "setting", name, f"it is {values[name]} there; {where} in the configuration file is for that"
+                "setting", name, f"it is {_said(values[name])} there; {where} in the configuration file is for that"
             )
     if run.prefix != "robot$":
         run.report.tell(f"robots: their names begin with robot$ here, and with {run.prefix} there")
@@ -69,6 +71,11 @@ async def _one(run: Import, tx: Transaction, name: str, value: Any) -> None:
     if not run.dry:
         await settings.change(tx, name, value)
         await run.note(tx, "update", "configuration", name)
+
+
+def _said(value: object) -> str:
+    """A value as the file has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _configured(run: Import) -> dict[str, tuple[Any, str]]:
