@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -143,6 +144,55 @@ def test_skopeo_over_verified_tls(authority: Certificates, tmp_path: Path) -> No
         skopeo("inspect", f"--cert-dir={certs}", one)
         assert skopeo("copy", "--quiet", f"--dest-cert-dir={certs}", layout, one.replace(":1", ":2"), check=False) != 0
         assert skopeo("inspect", f"--cert-dir={certs}", two, check=False) != 0
+
+
+@pytest.mark.parametrize("over", ["http", "tls"])
+def test_robots_and_identity_tokens_with_podman_and_skopeo(
+    over: str, authority: Certificates, image: images.Image, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each as a robot and by an identity token, and as nobody after the logout; with TLS both verify the certificate."""
+    tls = {"certificate": str(authority.certificate), "key": str(authority.key)}
+    http, ca = ({"http": {"tls": tls}}, authority.ca) if over == "tls" else ({}, None)
+    podman, auth = Tool("podman", tmp_path_factory.mktemp("podman")), tmp_path / "auth.json"
+    archive = images.write_docker_archive(tmp_path / "in.tar", image, ["localhost/it:1"])
+    podman("load", "--quiet", "--input", archive)
+
+    def skopeo(*words: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        return run([program("skopeo"), *words], stdin=stdin, check=check, environment={"REGISTRY_AUTH_FILE": str(auth)})
+
+    with WithAccounts(tmp_path / "server", configuration=http, ca=ca) as server:
+        server.user("alice")
+        server.project("team", owner="alice")
+        robot = server.robot("ci", "team", "repository:pull", "repository:push")
+        remote = f"{server.host}/team/app:1"
+        certs = f"--cert-dir={authority.ca.parent}/trusted"
+        trust, into = (certs, f"--dest-{certs[2:]}") if over == "tls" else (HTTP, f"--dest-{HTTP[2:]}")
+        login = ("login", trust, "--username=robot@team+ci", "--password-stdin", server.host)
+        from_here = f"docker-archive:{archive}"
+        if over == "tls":
+            stranger = podman("login", *login[2:], check=False, stdin=robot)
+            assert "certificate" in stranger.stderr, "nobody vouches for it without the folder"
+
+        podman(*login, stdin=robot)
+        podman("push", trust, "localhost/it:1", f"docker://{remote}")
+        podman("pull", "--quiet", trust, remote)
+        assert podman.image_id(remote) == image.config.digest
+        podman("logout", server.host)
+        assert podman("pull", "--quiet", trust, remote, check=False).returncode != 0
+        skopeo(*login, stdin=robot)
+        skopeo("copy", "--quiet", into, from_here, f"docker://{remote}")
+        skopeo("inspect", trust, f"docker://{remote}")
+        skopeo("logout", server.host)
+        assert skopeo("inspect", trust, f"docker://{remote}", check=False).returncode != 0
+
+        refresh = server.ask("alice", PASSWORD, offline_token="true").json()["refresh_token"]
+        identity = {"auth": base64.b64encode(b"<token>:").decode(), "identitytoken": refresh}
+        for place in (podman.home / "auth.json", auth):
+            place.write_text(json.dumps({"auths": {server.host: identity}}))
+        podman("push", trust, "localhost/it:1", f"docker://{server.host}/team/app:2")
+        podman("pull", "--quiet", trust, f"{server.host}/team/app:2")
+        skopeo("copy", "--quiet", into, from_here, f"docker://{server.host}/team/app:3")
+        skopeo("inspect", trust, f"docker://{server.host}/team/app:3")
 
 
 def test_skopeo_with_a_client_certificate(authority: Certificates, tmp_path: Path) -> None:
