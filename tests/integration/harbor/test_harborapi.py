@@ -11,6 +11,8 @@ from harborapi.exceptions import BadRequest, Conflict, Forbidden, NotFound, Stat
 from harborapi.models import (
     Access,
     Configurations,
+    CVEAllowlist,
+    CVEAllowlistItem,
     Label,
     ProjectMetadata,
     ProjectReq,
@@ -37,6 +39,7 @@ from harborapi.models.models import Registry as HarborRegistry
 from harborapi.models.models import Type
 
 from tests.integration.harbor.conftest import ADMIN, API, PASSWORD
+from tests.support.directory import GROUPS, PEOPLE, SEARCHER, SEARCHERS_WORD, WORD, Slapd
 from tests.support.http import Client
 from tests.support.images import image, index
 from tests.support.lading import Lading
@@ -351,6 +354,46 @@ async def test_garbage_collection(harbor: HarborAsyncClient) -> None:
         await harbor.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("Custom"), cron="*/5 * * * * *")))
     await harbor.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type("None"))))
     assert (await harbor.get_gc_schedule()).schedule is None
+
+
+async def test_a_directory(harbor: HarborAsyncClient, client: As, slapd: Slapd) -> None:
+    told = Configurations(
+        auth_mode="ldap_auth",
+        ldap_url=slapd.url,
+        ldap_search_dn=SEARCHER,
+        ldap_search_password=SEARCHERS_WORD,
+        ldap_base_dn=PEOPLE,
+        ldap_uid="uid",
+        ldap_group_base_dn=GROUPS,
+    )
+    await harbor.update_config(told)
+    try:
+        assert (await harbor.ping_ldap()).success
+        assert [one.username for one in await harbor.search_ldap_users("bo")] == ["bob"]
+        (staff,) = await harbor.search_ldap_groups(group_name="taf")
+        assert staff.ldap_group_dn == f"cn=staff,{GROUPS}"
+        await harbor.import_ldap_users(["bob"])
+        assert [one.username for one in await harbor.search_users_by_username("bob")] == ["bob"]
+        with pytest.raises(StatusError):
+            await harbor.import_ldap_users(["nobody-at-all"])
+        assert await client("alice", WORD.format(name="alice")).get_current_user_permissions(None) is not None
+    finally:
+        await harbor.update_config(Configurations(auth_mode="db_auth"))
+
+
+async def test_what_is_kept_of_the_log_and_what_does_not_count(harbor: HarborAsyncClient) -> None:
+    parameters = {"audit_retention_hour": 24, "dry_run": True, "include_event_types": "pull_artifact"}
+    location = await harbor.create_purge_job_schedule(
+        Schedule(schedule=ScheduleObj(type=Type("Manual")), parameters=parameters)
+    )
+    assert (await harbor.get_purge_job(int(location.rpartition("/")[2]))).job_name == "PURGE_AUDIT_LOG"
+    for when in (ScheduleObj(type=Type("Custom"), cron="0 30 2 * * *"), ScheduleObj(type=Type("None"))):
+        await harbor.update_purge_job_schedule(Schedule(schedule=when, parameters=parameters))
+        planned = (await harbor.get_purge_job_schedule()).schedule
+        assert (planned.cron if planned else None) == when.cron
+    assert not (await harbor.get_cve_allowlist()).items
+    await harbor.update_cve_allowlist(CVEAllowlist(items=[CVEAllowlistItem(cve_id="CVE-2024-3094")]))
+    assert [one.cve_id for one in (await harbor.get_cve_allowlist()).items or []] == ["CVE-2024-3094"]
 
 
 async def test_pages(harbor: HarborAsyncClient) -> None:

@@ -87,7 +87,7 @@ def test_what_is_not_tried(admin: Client, given: dict[str, Any]) -> None:
 
 def test_looking_into_it(admin: Client) -> None:
     (alice,) = admin.get("/ldap/users/search", params={"username": "lic"}).json()
-    assert alice == {"ldap_username": "alice", "realname": "Alice Example", "email": "alice@example.org"}
+    assert alice == {"username": "alice", "realname": "Alice Example", "email": "alice@example.org"}
     for term in ("*", "a)(uid=*", "\\2a"):
         assert admin.get("/ldap/users/search", params={"username": term}).json() == []
     (staff,) = admin.get("/ldap/groups/search", params={"groupname": "taf"}).json()

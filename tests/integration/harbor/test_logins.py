@@ -122,7 +122,7 @@ def test_a_directory_from_the_first_call_to_the_last(server: WithAccounts, admin
         assert client.get("/users/current").json()["sysadmin_flag"], "by the group of administrators"
 
     assert admin.post("/ldap/ping", json={}).json() == {"success": True, "message": ""}
-    assert [one["ldap_username"] for one in admin.get("/ldap/users/search?username=bo").json()] == ["bob"]
+    assert [one["username"] for one in admin.get("/ldap/users/search?username=bo").json()] == ["bob"]
     assert admin.post("/ldap/users/import", json={"ldap_uid_list": ["bob"]}).status_code == 200
 
     # another filter, while it runs

@@ -95,9 +95,9 @@ class Call:
         """Which page of a list is wanted."""
         return query.page_of(self.request, sortable=sortable)
 
-    async def body(self, model: type[T]) -> T:
-        """The body, read as ``model``; what is null in it is as if it were not there."""
-        raw = await self.request.body(_MOST_BODY)
+    async def body(self, model: type[T], *, optional: bool = False) -> T:
+        """The body, read as ``model``; what is null in it is as if it were not there, and so is an ``optional`` one."""
+        raw = await self.request.body(_MOST_BODY) or (b"{}" if optional else b"")
         if _NUL.search(raw):
             raise Invalid("the body has a NUL character in it")
         try:

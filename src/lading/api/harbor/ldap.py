@@ -55,7 +55,7 @@ class Outcome(msgspec.Struct):
 class PersonFound(msgspec.Struct):
     """Somebody in the directory."""
 
-    ldap_username: str
+    username: str
     realname: str
     email: str
 
@@ -67,8 +67,8 @@ class Names(Model):
 
 
 async def ping(call: Call) -> Response:
-    """Whether a directory answers, accepts the account that searches, and has the base."""
-    given = await call.body(Given)
+    """Whether a directory answers, accepts the account that searches, and has the base; without a body, the one that is set."""
+    given = await call.body(Given, optional=True)
     kept = await call.services.metadata.read(lambda tx: Logins(tx, call.accounts.seal).read())
     configured = kept_directory(kept, call.accounts.seal, call.accounts.settings)
     if not given.ldap_url and configured is None:
