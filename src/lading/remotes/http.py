@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,6 +26,8 @@ _PAGE = 1000
 _MAX_LIST = 32 << 20
 _MAX_PAGES = 100_000
 _PIECE = 1 << 20
+_DIRECT = 1 << 18
+"""A connection of which so many bytes are read past the library is not used again."""
 
 
 def pull(repository: str) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ class HttpRegistry:
                 "GET", path, pull(repository), headers=headers, expect=(200, 206), what=what
             ) as answer:
                 skip = _skipped(answer, start, self.host)
-                async for chunk in _raw(answer, self.host):
+                async for chunk in _raw(answer, self.host, self.session.policy.silence):
                     if skip >= len(chunk):
                         skip -= len(chunk)
                         continue
@@ -261,21 +263,33 @@ def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
     return start - int(place)
 
 
-async def _raw(answer: httpx2.Response, host: str) -> AsyncGenerator[bytes]:
+async def _raw(answer: httpx2.Response, host: str, silence: float) -> AsyncGenerator[bytes]:
     """The body in large pieces: each is hashed and written in a thread, and the way there has its price."""
     import httpx2  # noqa: PLC0415 - its import takes longer than most commands
 
     from lading.remotes.transport import explained  # noqa: PLC0415 - likewise
 
     pieces: list[bytes] = []
-    held = 0
+    held = seen = 0
     try:
-        async for chunk in answer.aiter_raw():
-            pieces.append(chunk)
-            held += len(chunk)
-            if held >= _PIECE:
-                yield b"".join(pieces)
-                pieces, held = [], 0
+        async with aclosing(answer.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                pieces.append(chunk)
+                held += len(chunk)
+                seen += len(chunk)
+                left = _left(answer, seen)
+                if left > 0:
+                    yield b"".join(pieces)
+                    pieces = []
+                    async for piece in answer.extensions["network_stream"].body(left, silence):
+                        left -= len(piece)
+                        yield piece
+                    if left:
+                        raise errors.Unreachable(f"the connection to {host} broke in the middle")
+                    return
+                if held >= _PIECE:
+                    yield b"".join(pieces)
+                    pieces, held = [], 0
     except (httpx2.HTTPError, OSError) as error:
         if pieces:
             yield b"".join(pieces)  # what came before the break need not come again
@@ -284,3 +298,19 @@ async def _raw(answer: httpx2.Response, host: str) -> AsyncGenerator[bytes]:
         raise explained(error, host) from None
     if pieces:
         yield b"".join(pieces)
+
+
+def _left(answer: httpx2.Response, seen: int) -> int:
+    """How many bytes of the body are to be read from the connection itself; 0 where that would not pay, or is no way.
+
+    To be asked after the first piece: with it httpcore hands out all that it had read.
+    """
+    from lading.remotes.sockets import Stream  # noqa: PLC0415 - imports httpx2 likewise
+
+    length = answer.headers.get("content-length", "")
+    if "transfer-encoding" in answer.headers or not length.isascii() or not length.isdigit():
+        return 0
+    if not isinstance(answer.extensions.get("network_stream"), Stream):
+        return 0
+    left = int(length) - seen
+    return left if left >= _DIRECT else 0

@@ -1,7 +1,9 @@
 """Connections that are read a megabyte at a time, and that go where they may.
 
-httpcore asks a connection for 64 KiB at a time and takes whatever comes. Where layers come in by the gigabyte, most of a
-download's time goes into asking: reading larger pieces takes a third off it.
+httpcore asks a connection for 64 KiB at a time and copies each piece twice before anybody sees it. Where layers come in by
+the gigabyte, most of a download's time goes there. So a connection is a socket of our own: what is answered comes through
+httpcore, but the rest of a large body is taken from the socket itself (:meth:`Stream.body`), when half a megabyte is there
+and not at each packet.
 
 Where networks are given, a host is looked up once, every address it has must be public or in one of them, and the
 connection goes to an address that was looked at.
@@ -10,10 +12,13 @@ connection goes to an address that was looked at.
 from __future__ import annotations
 
 import asyncio
+import errno
+import select
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import httpcore2
 import httpx2
@@ -21,45 +26,205 @@ import httpx2
 from lading.errors import Denied, Unreachable
 from lading.remotes.addresses import may_reach
 
+T = TypeVar("T")
+
 _PIECE = 1 << 20
+_AT_ONCE = 1 << 19
+_READ = 1 << 18
+_PATIENCE_SECONDS = 0.05
+"""How long bytes may lie unread for more to come."""
+_STAGGER_SECONDS = 0.25
+_MOST_ADDRESSES = 4
+_LOWAT = getattr(socket, "SO_RCVLOWAT", None)
 
 
-class _Stream(httpcore2.AsyncNetworkStream):
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
-        self._stream = stream
+class Stream(httpcore2.AsyncNetworkStream):
+    """One connection, plain or TLS; whoever reads, reads alone."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._lowest = 1
+
+    # ---- what httpcore asks of it
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max(max_bytes, _PIECE), timeout)
+        with _told(httpcore2.ReadTimeout, httpcore2.ReadError):
+            async with asyncio.timeout(timeout):
+                return await self._tried(self._socket.recv, max(max_bytes, _READ))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        left = memoryview(buffer)
+        with _told(httpcore2.WriteTimeout, httpcore2.WriteError):
+            while left:
+                async with asyncio.timeout(timeout):
+                    left = left[await self._tried(self._socket.send, left, reading=False) :]
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        self._socket.close()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+            with _told(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+                made = ssl_context.wrap_socket(
+                    self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
+                )
+                self._socket = made
+                async with asyncio.timeout(timeout):
+                    await self._tried(made.do_handshake)
         except BaseException:
-            await self._stream.aclose()  # httpcore closes it after an error, but not when we are cancelled
+            self._socket.close()
             raise
+        return Stream(made)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        if info == "socket":
+            return self._socket
+        if info == "ssl_object":
+            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        if info == "is_readable":
+            return self._is_readable()
+        return None
+
+    # ---- a large body
+
+    async def body(self, count: int, silence: float) -> AsyncGenerator[bytes]:
+        """The next ``count`` bytes that arrive, in pieces of up to a megabyte; fewer where the other side ends before.
+
+        httpcore does not see them and takes the connection for broken, so that it is closed afterwards.
+        """
+        while count:
+            with _told(httpx2.ReadTimeout, httpx2.ReadError):
+                piece = await self._piece(min(count, _PIECE), silence)
+            if not piece:
+                return
+            count -= len(piece)
+            yield piece
+
+    async def _piece(self, most: int, silence: float) -> bytes:
+        async with asyncio.timeout(silence):
+            while True:
+                await self._gathered(min(most, _AT_ONCE))
+                with suppress(BlockingIOError, ssl.SSLWantReadError):
+                    if isinstance(self._socket, ssl.SSLSocket):
+                        # deciphering a megabyte keeps others waiting; the bytes come a record at a time
+                        return await asyncio.to_thread(_deciphered, self._socket, most)
+                    return self._socket.recv(most)
+
+    async def _gathered(self, enough: int) -> None:
+        """Return when so many bytes are there, or some have been for a while, or no more will come."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return
+        if self._wake_at(enough):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._ready(reading=True)
+                return
+            self._wake_at(1)
+        await self._ready(reading=True)
+
+    def _wake_at(self, size: int) -> bool:
+        """Have the socket readable when it has so many bytes; whether it knows of such a thing."""
+        if _LOWAT is None:
+            return False
+        if size != self._lowest:
+            self._socket.setsockopt(socket.SOL_SOCKET, _LOWAT, size)
+            self._lowest = size
+        return size > 1
+
+    # ---- waiting
+
+    async def _tried(self, call: Callable[..., T], *arguments: Any, reading: bool = True) -> T:
+        while True:
+            try:
+                return call(*arguments)
+            except BlockingIOError:
+                pass
+            except ssl.SSLWantReadError:  # which TLS may want when it writes, and the other way round
+                reading = True
+            except ssl.SSLWantWriteError:
+                reading = False
+            await self._ready(reading=reading)
+
+    async def _ready(self, *, reading: bool) -> None:
+        loop, handle = asyncio.get_running_loop(), self._socket.fileno()
+        if handle < 0:
+            raise OSError(errno.EBADF, "the connection was closed")
+        ready: asyncio.Future[None] = loop.create_future()
+        watch, leave = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+        watch(handle, _wake, ready)
+        try:
+            await ready
+        finally:
+            leave(handle)
+
+    def _is_readable(self) -> bool:
+        if self._socket.fileno() < 0:
+            return True
+        asked = select.poll()
+        asked.register(self._socket, select.POLLIN)
+        return bool(asked.poll(0))
 
 
-class _Backend(httpcore2.AnyIOBackend):
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _deciphered(connection: ssl.SSLSocket, most: int) -> bytes:
+    """What is there of ``most`` bytes; raises ``SSLWantReadError`` where nothing is."""
+    pieces: list[bytes] = []
+    while most:
+        try:
+            piece = connection.recv(min(most, 1 << 14))
+        except ssl.SSLWantReadError:
+            if pieces:
+                break
+            raise
+        if not piece:
+            break
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
+
+
+@contextmanager
+def _told(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    """Failures as httpcore names them, which httpx then does as well."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise (broken if error.errno else late)(str(error)) from error
+    except OSError as error:  # those of ssl are such
+        raise broken(str(error)) from error
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
     async def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - httpcore's signature; nobody sets it
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
+        with _told(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+            async with asyncio.timeout(timeout):
+                connected = await _first(await self._addresses(host, port))
+        for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *(socket_options or ())):
+            connected.setsockopt(*option)
+        return Stream(connected)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _addresses(self, host: str, port: int) -> Sequence[_Address]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise OSError(errno.EINVAL, "its name is none that a host can have") from None
+        return [(one[0], one[4]) for one in found]
 
 
 class _Guarded(_Backend):
@@ -69,35 +234,70 @@ class _Guarded(_Backend):
         super().__init__()
         self._networks = networks
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        addresses = await self._addresses(host, port)
-        for address in addresses[:-1]:
-            try:
-                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                continue
-        return await super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
-
-    async def _addresses(self, host: str, port: int) -> list[str]:
+    async def _addresses(self, host: str, port: int) -> Sequence[_Address]:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+            found = await super()._addresses(host, port)
+        except OSError:
             raise Unreachable(f"the host {host[:200]} cannot be found") from None
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-        inner = [address for address in addresses if not may_reach(address, self._networks)]
+        inner = [str(address[0]) for _, address in found if not may_reach(str(address[0]), self._networks)]
         if inner:
             raise Denied(
                 f"{host[:200]} is at {inner[0]}, which is no public address and in none of the networks that the "
                 "configuration names (replication.networks)"
             )
-        return addresses[:4]
+        return found
+
+
+_Address = tuple[int, Any]
+
+
+async def _first(addresses: Sequence[_Address]) -> socket.socket:
+    """A connection to the first of the addresses that takes one; each has a start before the next (RFC 8305)."""
+    waiting: set[asyncio.Task[socket.socket]] = set()
+    left = _alternating(addresses)[:_MOST_ADDRESSES]
+    failure: BaseException = OSError(errno.EADDRNOTAVAIL, "the host has no address")
+    try:
+        while left or waiting:
+            if left:
+                waiting.add(asyncio.ensure_future(_connect(*left.pop(0))))
+            patience = _STAGGER_SECONDS if left else None
+            done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                if (error := each.exception()) is None:
+                    waiting |= done - {each}
+                    return each.result()
+                failure = error
+        raise failure
+    finally:
+        for each in waiting:
+            each.cancel()
+            each.add_done_callback(_leave)
+
+
+def _alternating(addresses: Sequence[_Address]) -> list[_Address]:
+    """As they come, but the first of the other kind second: where one kind leads nowhere, the other is tried soon."""
+    first = list(addresses)
+    other = next((one for one in first if one[0] != first[0][0]), None)
+    if other is not None:
+        first.remove(other)
+        first.insert(1, other)
+    return first
+
+
+async def _connect(family: int, address: Any) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _leave(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 def transport(
@@ -105,6 +305,7 @@ def transport(
 ) -> httpx2.AsyncHTTPTransport:
     """What an httpx client sends with, over such connections; through a proxy it is the proxy's to say where to."""
     made = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, proxy=proxy, limits=limits)
-    # httpx has no argument for what httpcore has one for
-    made._pool._network_backend = _Backend() if networks is None or proxy else _Guarded(networks)
+    if proxy is None or not proxy.startswith("https:"):  # TLS within TLS needs what only httpcore's own has
+        # httpx has no argument for what httpcore has one for
+        made._pool._network_backend = _Backend() if networks is None or proxy else _Guarded(networks)
     return made

@@ -23,13 +23,13 @@ pytestmark = pytest.mark.anyio
 async def test_a_connection_is_read_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new release of httpx or httpcore that keeps its backend elsewhere is noticed here, not by slow users."""
     asked: list[int] = []
-    plain = sockets._Stream.read
+    plain = sockets.Stream.read
 
-    async def counted(self: sockets._Stream, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def counted(self: sockets.Stream, max_bytes: int, timeout: float | None = None) -> bytes:
         asked.append(max_bytes)
         return await plain(self, max_bytes, timeout)
 
-    monkeypatch.setattr(sockets._Stream, "read", counted)
+    monkeypatch.setattr(sockets.Stream, "read", counted)
     with Scripted(routes(GET=Answer(200, DATA))) as far_side:
         async with registry(far_side) as client:
             assert await read(client) == DATA
