@@ -62,13 +62,18 @@ def not_modified(request: Request, etag: str) -> bool:
 
 async def send_file(scope: dict[str, Any], part: FilePart, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Send a part of a blob: by the kernel where it lies in a file and the connection can, else as it is read."""
-    file, left = part.file, part.count
-    if "http.response.zerocopysend" in scope["extensions"] and file.fileno() is not None:
-        await send({"type": "http.response.zerocopysend", "file": file, "offset": part.offset, "count": left})
-        return
-    async with aclosing(file.chunks(part.offset, left)) as chunks:  # type: ignore[type-var] # both are generators
-        async for data in chunks:
-            left -= len(data)
-            await send({"type": "http.response.body", "body": data, "more_body": left > 0})
+    file, place, end = part.file, part.offset, part.offset + part.count
+    kernel = "http.response.zerocopysend" in scope["extensions"]
+    while place < end:
+        until = await file.reach(place, end)
+        if kernel and file.fileno() is not None:
+            about = {"file": file, "offset": place, "count": until - place, "more_body": until < end}
+            await send({"type": "http.response.zerocopysend", **about})
+            place = until
+            continue
+        async with aclosing(file.chunks(place, until - place)) as chunks:  # type: ignore[type-var] # both are generators
+            async for data in chunks:
+                place += len(data)
+                await send({"type": "http.response.body", "body": data, "more_body": place < end})
     if not part.count:
         await send({"type": "http.response.body", "body": b""})

@@ -1,8 +1,9 @@
 """A blob on its way into the cache, and those who read it meanwhile.
 
-What arrives goes to the store and, beside it, into a file without a name, from which any number of clients read as far
-as it has come. The last byte is handed out only when the blob was found to have its digest: no client ever has the whole of
-something else. That it is safe on the disk, nobody who reads waits for. What was fetched before a break is kept for a while, and the next try goes on from there.
+Any number of clients read what arrives from the very file that the store writes it to, as far as it has come; beside a
+store that has no such file, from one without a name. The last byte is handed out only when the blob was found to have its
+digest: no client ever has the whole of something else. That it is safe on the disk, nobody who reads waits for. What was
+fetched before a break is kept for a while, and the next try goes on from there.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 from lading.oci.digest import Digest
-from lading.stores.blobs.base import BlobFile, BlobStore
-
-_PIECE = 1 << 20
+from lading.stores.blobs.base import BlobFile, BlobStore, UploadSession
+from lading.stores.blobs.localfile import LocalFile
 
 
 class Fill:
     """A blob of ``size`` bytes of which ``held`` are here. Who reads it, and who fills it, holds it open."""
 
-    def __init__(self, digest: Digest, size: int, store: BlobStore, folder: Path | None) -> None:
+    def __init__(self, digest: Digest, size: int, folder: Path | None) -> None:
         self.digest = digest
         self.size = size
         self.held = 0
@@ -32,8 +33,10 @@ class Fill:
         self._before = 0
         self._right = False
         self._done = False
-        self._store = store
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by who lets go of it last
+        self._folder = folder
+        self._files: list[BlobFile] = []  # the last one has all that is held; who reads may have an earlier one
+        self._next: BlobFile | None = None
+        self._own = -1
         self._holders = 0
         self._change = asyncio.Event()
 
@@ -42,20 +45,54 @@ class Fill:
 
     def let_go(self) -> None:
         self._holders -= 1
-        if not self._holders:
-            self._file.close()
+        if self._holders:
+            return
+        for file in (*self._files, *([self._next] if self._next else [])):
+            file.close()
+        if self._own >= 0:
+            os.close(self._own)
+
+    # ---- who fills it
 
     def again(self) -> None:
         """Whoever fills it begins once more, behind what is held."""
         self.error, self._before = None, self.held
 
+    def begins(self, session: UploadSession) -> None:
+        """What arrives goes into this upload; what is held already comes first, and is read where it is until then."""
+        if self._next is not None:
+            self._next.close()
+        self._next = session.follow(self._grew)
+        if self._next is None and self._own < 0:
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                self._own = os.dup(file.fileno())
+            self._files.append(LocalFile(os.dup(self._own)))
+
+    def _grew(self, size: int) -> None:
+        if size <= self.held:
+            return
+        if self._next is not None:
+            self._files.append(self._next)
+            self._next = None
+        self.held = size
+        self._changed()
+
     def add(self, chunk: bytes) -> None:
+        """What arrived, of which the upload gets the same: written here where others cannot read it there."""
+        if self._own < 0:
+            return
         left = memoryview(chunk)
         while left:  # a disk that is nearly full takes less than it is given
-            count = os.pwrite(self._file.fileno(), left, self.held)
+            count = os.pwrite(self._own, left, self.held)
             left = left[count:]
             self.held += count
         self._changed()
+
+    async def kept(self) -> AsyncIterator[bytes]:
+        """What is held already."""
+        if self.held:
+            async for data in self._files[-1].chunks(0, self.held):
+                yield data
 
     def checked(self) -> None:
         """It has its digest."""
@@ -73,6 +110,8 @@ class Fill:
         self.elsewhere = self._done and self.held < self.size
         self._changed()
 
+    # ---- who reads it
+
     async def begun(self) -> None:
         """Return when more arrives; raise what went wrong before it did."""
         while not (self.held > self._before or self._done or self.elsewhere or self.error):
@@ -80,42 +119,17 @@ class Fill:
         if self.error is not None:
             raise self.error
 
-    async def kept(self) -> AsyncIterator[bytes]:
-        """What is held already."""
-        place, until = 0, self.held
-        while place < until:
-            yield (data := self._read(place, until - place))
-            place += len(data)
-
-    async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
-        """``count`` bytes from ``offset``, as they come; ``EOFError`` where they do not."""
-        end = offset + count
-        while offset < end:
+    async def reach(self, offset: int, end: int) -> tuple[BlobFile | None, int]:
+        """Where the bytes from ``offset`` lie as soon as there are some, and up to where; None: in the store, all of it."""
+        while True:
             here = min(end, self.held if self._right else min(self.held, self.size - 1))
             if offset < here:
-                yield (data := self._read(offset, here - offset))
-                offset += len(data)
-            elif self.error is not None:
-                raise EOFError
-            elif self._done:
-                async for data in self._stored(offset, end - offset):
-                    yield data
-                return
-            else:
-                await self._change.wait()
-
-    async def _stored(self, offset: int, count: int) -> AsyncIterator[bytes]:
-        file: BlobFile | None = await self._store.open(self.digest)
-        if file is None:
-            raise EOFError
-        try:
-            async for data in file.chunks(offset, count):
-                yield data
-        finally:
-            file.close()
-
-    def _read(self, offset: int, count: int) -> bytes:
-        return os.pread(self._file.fileno(), min(count, _PIECE), offset)
+                return self._files[-1], here
+            if self.error is not None:
+                raise EOFError(str(self.error))
+            if self._done:
+                return None, end
+            await self._change.wait()
 
     def _changed(self) -> None:
         self._change.set()
@@ -125,19 +139,42 @@ class Fill:
 class Reader:
     """A :class:`~lading.stores.blobs.base.BlobFile` that reads what arrives."""
 
-    def __init__(self, fill: Fill) -> None:
+    def __init__(self, fill: Fill, store: BlobStore) -> None:
         self.size = fill.size
+        self._store = store
         self._fill: Fill | None = fill
+        self._stored: BlobFile | None = None
+        self._file: BlobFile | None = None
         fill.hold()
 
     def fileno(self) -> int | None:
-        return None
+        return None if self._file is None else self._file.fileno()
 
-    def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
+    async def reach(self, offset: int, end: int) -> int:
+        if self._stored is not None:
+            return end
         assert self._fill is not None
-        return self._fill.chunks(offset, count)
+        self._file, until = await self._fill.reach(offset, end)
+        if self._file is None:
+            self._file = self._stored = await self._store.open(self._fill.digest)
+            if self._stored is None:
+                raise EOFError("it was stored, and is gone")
+        return until
+
+    async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
+        end = offset + count
+        while offset < end:
+            until = await self.reach(offset, end)
+            assert self._file is not None
+            async with aclosing(self._file.chunks(offset, until - offset)) as chunks:  # type: ignore[type-var] # a generator
+                async for data in chunks:
+                    offset += len(data)
+                    yield data
 
     def close(self) -> None:
         fill, self._fill = self._fill, None
         if fill is not None:
             fill.let_go()
+        if self._stored is not None:
+            self._stored.close()
+            self._stored = None

@@ -85,8 +85,8 @@ _AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
 class Mirror(Pull):
     """Hands out what is here, and what ``upstream`` has. ``revalidate`` is in seconds.
 
-    Blobs on their way lie in ``folder`` as well (None: where the system keeps such files). ``admission`` is asked when
-    something comes in; ``contents`` is what is shared with others of the process.
+    Blobs on their way to a store of objects lie in ``folder`` as well (None: where the system keeps such files).
+    ``admission`` is asked when something comes in; ``contents`` is what is shared with others of the process.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Mirror(Pull):
         if here is not None:
             return here
         fill = self._fill(repository, digest, await self._size(repository, digest))
-        reader = Reader(fill)
+        reader = Reader(fill, self._store)
         try:
             await fill.begun()
         except BaseException:
@@ -273,7 +273,7 @@ class Mirror(Pull):
             self._drop(digest)
             fill = None
         if fill is None:
-            fill = self._fills[digest] = Fill(digest, size, self._store, self._folder)
+            fill = self._fills[digest] = Fill(digest, size, self._folder)
             fill.hold()
         if fill.error is not None:
             fill.again()
@@ -302,19 +302,22 @@ class Mirror(Pull):
     async def _store_blob(self, fill: Fill, repository: str) -> None:
         fill.elsewhere = False
         try:
-            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY, fill.checked)
+            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY, fill)
         except (errors.DigestInvalid, errors.SizeInvalid) as error:
             raise errors.BadAnswer(f"{self._upstream.host} sends something else as {fill.digest}") from error
         except OSError as error:
             raise errors.Unavailable(f"{fill.digest} cannot be kept: {error.strerror}") from error
 
     async def _arriving(self, fill: Fill, repository: str) -> AsyncIterator[bytes]:
+        place = 0
         async for chunk in fill.kept():
+            place += len(chunk)
             yield chunk
-        if fill.held < fill.size:
+        if place < fill.size:
             blob = Descriptor(digest=fill.digest, size=fill.size)
-            async for chunk in self._upstream.blob(repository, blob, fill.held):
-                if fill.held + len(chunk) > fill.size:
+            async for chunk in self._upstream.blob(repository, blob, place):
+                place += len(chunk)
+                if place > fill.size:
                     raise errors.SizeInvalid(f"there are more than {fill.size} bytes")
                 fill.add(chunk)
                 yield chunk

@@ -12,9 +12,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -31,8 +32,14 @@ from lading.stores.blobs.base import BlobStore, UploadSession, UploadState
 from lading.stores.metadata.transaction import Metadata, Transaction
 
 
-def _nobody_waits() -> None:
-    """Nobody waits for the bytes to be right."""
+class Follower(Protocol):
+    """Who reads a blob while it comes in."""
+
+    def begins(self, session: UploadSession) -> None:
+        """Its bytes go into this upload."""
+
+    def checked(self) -> None:
+        """They were all there and right; they are not safe yet."""
 
 
 class UploadInvalid(Invalid):
@@ -189,14 +196,16 @@ class Uploads:
         digest: Digest,
         chunks: AsyncIterator[bytes],
         by: By,
-        checked: Callable[[], None] = _nobody_waits,
+        follower: Follower | None = None,
     ) -> int:
-        """A whole blob in one request; its size in bytes. ``checked``: the bytes are right, and not safe yet."""
+        """A whole blob in one request; its size in bytes."""
         await self._begins(repository, by)
         session = await self._store.begin(repository, digest.algorithm, aim=digest)
         try:
+            if follower:
+                follower.begins(session)
             await session.append(chunks)
-            return await self._publish(session, repository, digest, by, checked)
+            return await self._publish(session, repository, digest, by, follower)
         except BaseException:
             # nobody was given a location to go on from
             await session.cancel()
@@ -246,7 +255,7 @@ class Uploads:
         repository: str,
         digest: Digest,
         by: By,
-        checked: Callable[[], None] = _nobody_waits,
+        follower: Follower | None = None,
     ) -> int:
         found = await session.digest_as(digest.algorithm)
         if found != digest:
@@ -256,7 +265,8 @@ class Uploads:
                 detail={"expected": digest, "actual": found, "size": session.size},
             )
         size = session.size
-        checked()
+        if follower:
+            follower.checked()
         await asyncio.gather(
             self._metadata.write(lambda tx: Blobs(tx).touch(digest, size), durable=False), session.sync()
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -63,6 +63,14 @@ class BlobFile(Protocol):
         """The descriptor of a plain file that holds the blob, from its first byte; None: there is no such file."""
         ...
 
+    async def reach(self, offset: int, end: int) -> int:
+        """Up to where, ``end`` at most, it can be read from ``offset``, as soon as that is a byte or more.
+
+        Only a blob that still arrives is ever shorter; ``EOFError`` where no more of it comes. To be asked before
+        ``fileno``, which may be another one afterwards.
+        """
+        ...
+
     def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
         """``count`` bytes from ``offset``, in pieces; raises ``EOFError`` where they cannot be had to the end."""
         ...
@@ -82,6 +90,13 @@ class UploadSession(Protocol):
         """Say that what is appended next is the rest of this blob, which the store may then bring straight there.
 
         The bytes appended after this need not stay unless they are published.
+        """
+        ...
+
+    def follow(self, grew: Callable[[int], None]) -> BlobFile | None:
+        """The file that bytes go into, to be read (and closed) by others as far as ``grew`` has told in the loop.
+
+        From now on each piece is written as it comes. None: there is no such file, and nothing is told.
         """
         ...
 

@@ -22,7 +22,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
@@ -262,11 +262,16 @@ class LocalUpload:
         self._hasher: Hasher | None = None
         self._hashed = 0
         self._aimed = False
+        self._grew: Callable[[int], None] | None = None
         self._unwritten: list[bytes] = []
 
     def aim(self, digest: Digest) -> None:  # noqa: ARG002 - a file is renamed into its place, whatever its digest
         """From now on a few bytes may wait until they are synced."""
         self._aimed = True
+
+    def follow(self, grew: Callable[[int], None]) -> LocalFile:
+        self._grew = grew
+        return LocalFile(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
 
     async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
         await self._catch_up()
@@ -278,7 +283,7 @@ class LocalUpload:
             async for chunk in chunks:
                 batch.append(chunk)
                 waiting += len(chunk)
-                if waiting < _BATCH:
+                if waiting < _BATCH and not (self._grew and (pending is None or pending.done())):
                     continue
                 # one batch is hashed and written in a thread while the next arrives
                 if pending is not None:
@@ -290,7 +295,7 @@ class LocalUpload:
         finally:
             if pending is not None:
                 await pending
-            if batch and self._aimed and waiting <= _SMALL:
+            if batch and self._aimed and waiting <= _SMALL and not self._grew:
                 self._unwritten = batch
                 self._took(batch, waiting)
             elif batch:
@@ -300,7 +305,12 @@ class LocalUpload:
             raise SizeInvalid(f"the body is not the {exact} bytes it was said to be; nothing of it was kept")
 
     def _write(self, batch: list[bytes]) -> asyncio.Future[None]:
-        return asyncio.ensure_future(self._store._blocking(self._write_now, batch))
+        return asyncio.ensure_future(self._written(batch))
+
+    async def _written(self, batch: list[bytes]) -> None:
+        await self._store._blocking(self._write_now, batch)
+        if self._grew:
+            self._grew(self.size)
 
     def _write_now(self, batch: list[bytes]) -> None:
         self._took(batch, write_all(self._descriptor, batch, self.size))
