@@ -89,6 +89,9 @@ class Exchange:
             log.exception("the application failed")
         finally:
             running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if self.sender is not None:
+                self.sender.close()
+                self.sender = None
         if not self.complete and not self.disconnected:
             self.connection.transport.abort()
 
@@ -221,13 +224,9 @@ class Exchange:
             await asyncio.sleep(0.001)
             if self.disconnected:
                 raise ConnectionResetError("the client went away")
-        sender = FileSender(connection.transport, connection.loop, file.fileno(), offset, count, head, connection.moved)
-        self.sender = sender
-        try:
-            await sender.done
-        finally:
-            self.sender = None
-            sender.close()
+        if self.sender is None:
+            self.sender = FileSender(connection.transport, connection.loop, connection.moved)
+        await self.sender.send(file.fileno(), offset, count, head)
 
     def _end(self) -> None:
         self.complete = True

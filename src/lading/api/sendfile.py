@@ -13,63 +13,73 @@ _READ_AHEAD = 8 << 20
 
 
 class FileSender:
-    """Copies ``count`` bytes of a file from ``offset`` to a transport's socket, behind ``head``.
+    """Copies parts of files to a transport's socket, one after the other.
 
-    One step each time the socket takes more, so that others get their turn; ``done`` tells when all is sent, ``moved``
-    is called for each step.
+    One step each time the socket takes more, so that others get their turn; ``moved`` is called for each.
     """
 
     def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        file: int,
-        offset: int,
-        count: int,
-        head: bytes,
-        moved: Callable[[], None],
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, moved: Callable[[], None]
     ) -> None:
         self.loop = loop
         self.moved = moved
-        self.file = file
-        self.offset = offset
-        self.left = count
-        self.head = memoryview(head)
-        self.read_ahead = offset
-        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.file = -1
+        self.offset = self.left = self.read_ahead = 0
+        self.head = memoryview(b"")
+        self.done: asyncio.Future[None] | None = None
         # the loop's transport watches its own descriptor; a duplicate may be watched beside it
         own = cast("socket.socket", transport.get_extra_info("socket"))
         self.socket = socket.fromfd(own.fileno(), own.family, own.type)
         self.socket.setblocking(False)
-        self.loop.add_writer(self.socket.fileno(), self._step)
+
+    async def send(self, file: int, offset: int, count: int, head: bytes) -> None:
+        """Return when ``count`` bytes of the file from ``offset`` are sent, behind ``head``."""
+        self.head = memoryview(head)
+        self.file, self.left = file, count
+        if offset != self.offset:
+            self.read_ahead = offset
+        self.offset = offset
+        done = self.done = self.loop.create_future()
+        self._step()  # mostly there is room
+        watching = not done.done()
+        if watching:
+            self.loop.add_writer(self.socket.fileno(), self._step)
+        try:
+            await done
+        finally:
+            self.done = None
+            if watching:
+                self.loop.remove_writer(self.socket.fileno())
 
     def _step(self) -> None:
-        if self.done.done():
+        done = self.done
+        if done is None or done.done():
             return
         try:
             if self.head:
                 flags = getattr(socket, "MSG_MORE", 0)
                 self.head = self.head[self.socket.send(self.head, flags) :]
-                return
+                if self.head:
+                    return
             self._advise()
             sent = os.sendfile(self.socket.fileno(), self.file, self.offset, min(self.left, _STEP))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.done.set_exception(error)
+            done.set_exception(error)
             return
         if not sent:
-            self.done.set_exception(EOFError("the file is shorter than it was"))
+            done.set_exception(EOFError("the file is shorter than it was"))
             return
         self.offset += sent
         self.left -= sent
         self.moved()
         if not self.left:
-            self.done.set_result(None)
+            done.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """Give up."""
-        if not self.done.done():
+        if self.done is not None and not self.done.done():
             self.done.set_exception(error)
 
     def _advise(self) -> None:
@@ -79,5 +89,4 @@ class FileSender:
             os.posix_fadvise(self.file, self.offset, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        self.loop.remove_writer(self.socket.fileno())
         self.socket.close()

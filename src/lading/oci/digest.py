@@ -175,7 +175,7 @@ class _LibcryptoHasher:
             self._functions.update(self._context, data, len(data))
         elif data:
             view = memoryview(data)
-            raw = view.tobytes() if view.readonly else (ctypes.c_char * view.nbytes).from_buffer(view)
+            raw = view.tobytes() if view.readonly else ctypes.byref(ctypes.c_char.from_buffer(view))
             self._functions.update(self._context, raw, view.nbytes)
 
     def digest(self) -> Digest:

@@ -77,9 +77,14 @@ class Fill:
         self.held = size
         self._changed()
 
+    @property
+    def followed(self) -> bool:
+        """Whether what arrives is read where it is stored."""
+        return self._own < 0
+
     def add(self, chunk: bytes) -> None:
-        """What arrived, of which the upload gets the same: written here where others cannot read it there."""
-        if self._own < 0:
+        """What arrived; the upload gets the same, and where it is followed that is enough."""
+        if self.followed:
             return
         left = memoryview(chunk)
         while left:  # a disk that is nearly full takes less than it is given

@@ -15,7 +15,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ from lading.registry.repositories import Repositories, below
 from lading.registry.tags import Tags
 from lading.registry.uploads import Uploads
 from lading.registry.upstream import Upstream
-from lading.stores.blobs.base import BlobFile, BlobStore
+from lading.stores.blobs.base import BlobFile, BlobStore, Inflow, pieces
 from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifests, repositories, repository_blobs, tags
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -302,25 +303,29 @@ class Mirror(Pull):
     async def _store_blob(self, fill: Fill, repository: str) -> None:
         fill.elsewhere = False
         try:
-            await self._uploads.push(repository, fill.digest, self._arriving(fill, repository), _NOBODY, fill)
+            async with aclosing(self._arriving(fill, repository)) as chunks:
+                await self._uploads.push(repository, fill.digest, chunks, _NOBODY, fill)
         except (errors.DigestInvalid, errors.SizeInvalid) as error:
             raise errors.BadAnswer(f"{self._upstream.host} sends something else as {fill.digest}") from error
         except OSError as error:
             raise errors.Unavailable(f"{fill.digest} cannot be kept: {error.strerror}") from error
 
-    async def _arriving(self, fill: Fill, repository: str) -> AsyncIterator[bytes]:
+    async def _arriving(self, fill: Fill, repository: str) -> AsyncGenerator[bytes | Inflow]:
         place = 0
         async for chunk in fill.kept():
             place += len(chunk)
             yield chunk
         if place < fill.size:
             blob = Descriptor(digest=fill.digest, size=fill.size)
-            async for chunk in self._upstream.blob(repository, blob, place):
-                place += len(chunk)
-                if place > fill.size:
-                    raise errors.SizeInvalid(f"there are more than {fill.size} bytes")
-                fill.add(chunk)
-                yield chunk
+            async with aclosing(self._upstream.blob(repository, blob, place)) as parts:
+                async for part in parts if fill.followed else pieces(parts):
+                    coming = len(part) if isinstance(part, bytes) else part.left
+                    if place + coming > fill.size:
+                        raise errors.SizeInvalid(f"there are more than {fill.size} bytes")
+                    if isinstance(part, bytes):
+                        fill.add(part)
+                    yield part
+                    place += coming if isinstance(part, bytes) else coming - part.left
 
     def _doubt(self, digest: str) -> None:
         """A manifest may have lied about the size: the next time the upstream is asked for it."""

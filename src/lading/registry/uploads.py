@@ -28,7 +28,7 @@ from lading.oci.mediatypes import OCTET_STREAM
 from lading.registry.admission import Admission, BlobArrives, UploadBegins
 from lading.registry.blobs import Blobs
 from lading.registry.repositories import Repositories
-from lading.stores.blobs.base import BlobStore, UploadSession, UploadState
+from lading.stores.blobs.base import BlobStore, Inflow, UploadSession, UploadState
 from lading.stores.metadata.transaction import Metadata, Transaction
 
 
@@ -194,7 +194,7 @@ class Uploads:
         self,
         repository: str,
         digest: Digest,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes | Inflow],
         by: By,
         follower: Follower | None = None,
     ) -> int:

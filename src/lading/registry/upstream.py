@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.transport import Policy
+from lading.stores.blobs.base import Inflow
 
 _HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _AWAY_SECONDS = 5.0
@@ -87,6 +88,8 @@ class Upstream:
         inner_redirects: bool = False,
         policy: Policy = _PATIENCE,
     ) -> None:
+        import lading.remotes.sockets  # noqa: PLC0415, F401 - dear to import: where there is a mirror, and before a client waits
+
         parts = urlsplit(url)
         self.host = parts.netloc
         self.prefix = prefix
@@ -140,12 +143,12 @@ class Upstream:
         async with self._asking("blobs"):
             return await self._client.blob_size(self.named(repository), digest)
 
-    async def blob(self, repository: str, blob: Descriptor, start: int) -> AsyncIterator[bytes]:
+    async def blob(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes | Inflow]:
         """The bytes from ``start`` on, as many as come; whoever stores them finds out whether they are the blob's."""
         async with self._asking("blobs"):
-            async with self._client.unverified(self.named(repository), blob, start) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with self._client.unverified(self.named(repository), blob, start) as parts:
+                async for part in parts:
+                    yield part
 
     async def tags(self, repository: str, most: int) -> list[str]:
         """Its tags in byte order, ``most`` of them."""

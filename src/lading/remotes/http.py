@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ from lading.remotes.verify import Verifier
 
 if TYPE_CHECKING:
     import httpx2
+
+    from lading.remotes.sockets import Body
 
 ACCEPT = f"{mediatypes.OCI_INDEX}, {mediatypes.OCI_MANIFEST}, {mediatypes.DOCKER_LIST}, {mediatypes.DOCKER_MANIFEST}, */*;q=0.1"
 _PAGE = 1000
@@ -121,33 +123,34 @@ class HttpRegistry:
     def blob(self, repository: str, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[Chunks]:
         return self._blob(repository, blob, start, None if start else Verifier(blob, self.host))
 
-    def unverified(self, repository: str, blob: Descriptor, start: int) -> AbstractAsyncContextManager[Chunks]:
-        """The same, for who counts and hashes what arrives anyway: nothing is checked."""
-        return self._blob(repository, blob, start, None)
+    def unverified(
+        self, repository: str, blob: Descriptor, start: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | Body]]:
+        """The same, for who counts and hashes what arrives anyway: nothing is checked, and large parts are to be read."""
+        return aclosing(self._resumed(repository, blob, start))
 
     @asynccontextmanager
     async def _blob(
         self, repository: str, blob: Descriptor, start: int, check: Verifier | None
     ) -> AsyncGenerator[Chunks]:
-        chunks = self._resumed(repository, blob, start, check)
-        try:
-            yield chunks
-        finally:
-            await chunks.aclose()
+        async with aclosing(self._resumed(repository, blob, start)) as parts, aclosing(_pieces(parts)) as chunks:
+            yield chunks if check is None else _checked(chunks, check)
 
-    async def _resumed(
-        self, repository: str, blob: Descriptor, start: int, check: Verifier | None
-    ) -> AsyncGenerator[bytes]:
+    async def _resumed(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes | Body]:
         """The bytes from ``start``; where the connection breaks, another one goes on from that byte."""
         place, tries = start, 0
         while place < blob.size or not tries:
             before = place
             try:
-                async for chunk in self._range(repository, blob, place):
-                    place += len(chunk)
-                    if check:
-                        await check.update(chunk)
-                    yield chunk
+                async with aclosing(self._range(repository, blob, place)) as parts:
+                    async for part in parts:
+                        if isinstance(part, bytes):
+                            place += len(part)
+                            yield part
+                            continue
+                        left = part.left
+                        yield part
+                        place += left - part.left
             except errors.Unreachable:
                 tries = 1 if place > before else tries + 1
                 if tries >= self.session.policy.attempts:
@@ -158,10 +161,8 @@ class HttpRegistry:
                 tries = 1
                 continue
             break
-        if check:
-            check.finish()
 
-    async def _range(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes]:
+    async def _range(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes | Body]:
         path, what = f"/v2/{repository}/blobs/{blob.digest}", _named(repository, blob.digest)
         headers = {"range": f"bytes={start}-"} if start else {}
         try:
@@ -169,12 +170,17 @@ class HttpRegistry:
                 "GET", path, pull(repository), headers=headers, expect=(200, 206), what=what
             ) as answer:
                 skip = _skipped(answer, start, self.host)
-                async for chunk in _raw(answer, self.host, self.session.policy.silence):
-                    if skip >= len(chunk):
-                        skip -= len(chunk)
-                        continue
-                    yield chunk[skip:] if skip else chunk
-                    skip = 0
+                async with aclosing(_raw(answer, self.host, self.session.policy.silence)) as parts:
+                    if not skip:
+                        async for part in parts:
+                            yield part
+                        return
+                    async for chunk in _pieces(parts):
+                        if skip >= len(chunk):
+                            skip -= len(chunk)
+                            continue
+                        yield chunk[skip:] if skip else chunk
+                        skip = 0
         except errors.Missing as error:
             raise errors.BlobUnknown(error.message) from None
 
@@ -263,8 +269,25 @@ def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
     return start - int(place)
 
 
-async def _raw(answer: httpx2.Response, host: str, silence: float) -> AsyncGenerator[bytes]:
-    """The body in large pieces: each is hashed and written in a thread, and the way there has its price."""
+async def _pieces(parts: AsyncIterator[bytes | Body]) -> AsyncGenerator[bytes]:
+    """All of it in pieces, for who does not read by himself."""
+    async for part in parts:
+        if isinstance(part, bytes):
+            yield part
+        else:
+            async for piece in part:
+                yield piece
+
+
+async def _checked(chunks: Chunks, check: Verifier) -> AsyncGenerator[bytes]:
+    async for chunk in chunks:
+        await check.update(chunk)
+        yield chunk
+    check.finish()
+
+
+async def _raw(answer: httpx2.Response, host: str, silence: float) -> AsyncGenerator[bytes | Body]:
+    """The body in large pieces, or what is left of it: each is hashed and written in a thread, which has its price."""
     import httpx2  # noqa: PLC0415 - its import takes longer than most commands
 
     from lading.remotes.transport import explained  # noqa: PLC0415 - likewise
@@ -281,10 +304,11 @@ async def _raw(answer: httpx2.Response, host: str, silence: float) -> AsyncGener
                 if left > 0:
                     yield b"".join(pieces)
                     pieces = []
-                    async for piece in answer.extensions["network_stream"].body(left, silence):
-                        left -= len(piece)
-                        yield piece
-                    if left:
+                    body: Body = answer.extensions["network_stream"].body(left, silence)
+                    yield body
+                    if body.error is not None:
+                        raise body.error
+                    if body.left:
                         raise errors.Unreachable(f"the connection to {host} broke in the middle")
                     return
                 if held >= _PIECE:

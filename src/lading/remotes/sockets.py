@@ -16,7 +16,8 @@ import errno
 import select
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ _AT_ONCE = 1 << 19
 _READ = 1 << 18
 _PATIENCE_SECONDS = 0.05
 """How long bytes may lie unread for more to come."""
+_LOOK_SECONDS = 0.25
 _STAGGER_SECONDS = 0.25
 _MOST_ADDRESSES = 4
 _LOWAT = getattr(socket, "SO_RCVLOWAT", None)
@@ -44,6 +46,8 @@ class Stream(httpcore2.AsyncNetworkStream):
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._lowest = 1
+        self._reading = False
+        self._closed = False
 
     # ---- what httpcore asks of it
 
@@ -60,7 +64,13 @@ class Stream(httpcore2.AsyncNetworkStream):
                     left = left[await self._tried(self._socket.send, left, reading=False) :]
 
     async def aclose(self) -> None:
-        self._socket.close()
+        self.close()
+
+    def close(self) -> None:
+        """At once, or when the thread that reads has seen it."""
+        self._closed = True
+        if not self._reading:
+            self._socket.close()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -84,25 +94,17 @@ class Stream(httpcore2.AsyncNetworkStream):
         if info == "ssl_object":
             return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
         if info == "is_readable":
-            return self._is_readable()
+            return self._socket.fileno() < 0 or _poll(self._socket, 0)
         return None
 
     # ---- a large body
 
-    async def body(self, count: int, silence: float) -> AsyncGenerator[bytes]:
-        """The next ``count`` bytes that arrive, in pieces of up to a megabyte; fewer where the other side ends before.
+    def body(self, count: int, silence: float) -> Body:
+        """The next ``count`` bytes, which httpcore does not see: it takes the connection for broken afterwards."""
+        return Body(self, count, silence)
 
-        httpcore does not see them and takes the connection for broken, so that it is closed afterwards.
-        """
-        while count:
-            with _told(httpx2.ReadTimeout, httpx2.ReadError):
-                piece = await self._piece(min(count, _PIECE), silence)
-            if not piece:
-                return
-            count -= len(piece)
-            yield piece
-
-    async def _piece(self, most: int, silence: float) -> bytes:
+    async def some(self, most: int, silence: float) -> bytes:
+        """What arrives next, at most so many bytes; empty at the end."""
         async with asyncio.timeout(silence):
             while True:
                 await self._gathered(min(most, _AT_ONCE))
@@ -111,6 +113,32 @@ class Stream(httpcore2.AsyncNetworkStream):
                         # deciphering a megabyte keeps others waiting; the bytes come a record at a time
                         return await asyncio.to_thread(_deciphered, self._socket, most)
                     return self._socket.recv(most)
+
+    def some_into(self, buffer: memoryview, silence: float) -> int:
+        """The same in a thread, which waits there; whoever closes the connection meanwhile ends it."""
+        self._reading = True
+        try:
+            until = time.monotonic() + silence
+            patient = True
+            while not self._closed:
+                if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                    patient = patient and self._wake_at(min(len(buffer), _AT_ONCE))
+                    if not patient:
+                        self._wake_at(1)
+                    if not _poll(self._socket, _PATIENCE_SECONDS if patient else _LOOK_SECONDS):
+                        patient = False
+                        if time.monotonic() > until:
+                            raise TimeoutError
+                        continue
+                with suppress(BlockingIOError, ssl.SSLWantReadError):
+                    if isinstance(self._socket, ssl.SSLSocket):
+                        return _deciphered_into(self._socket, buffer)
+                    return self._socket.recv_into(buffer)
+            raise OSError(errno.ECONNABORTED, "the connection was closed here")
+        finally:
+            self._reading = False
+            if self._closed:
+                self._socket.close()
 
     async def _gathered(self, enough: int) -> None:
         """Return when so many bytes are there, or some have been for a while, or no more will come."""
@@ -125,7 +153,7 @@ class Stream(httpcore2.AsyncNetworkStream):
         await self._ready(reading=True)
 
     def _wake_at(self, size: int) -> bool:
-        """Have the socket readable when it has so many bytes; whether it knows of such a thing."""
+        """Have the socket readable when it has so many bytes; whether that is more than one."""
         if _LOWAT is None:
             return False
         if size != self._lowest:
@@ -159,12 +187,49 @@ class Stream(httpcore2.AsyncNetworkStream):
         finally:
             leave(handle)
 
-    def _is_readable(self) -> bool:
-        if self._socket.fileno() < 0:
-            return True
-        asked = select.poll()
-        asked.register(self._socket, select.POLLIN)
-        return bool(asked.poll(0))
+
+class Body:
+    """The rest of an answer, of which ``left`` bytes are still to come: read in the loop, or in a thread, by one alone.
+
+    What goes wrong is an end before its time, and :attr:`error` says what it was.
+    """
+
+    def __init__(self, stream: Stream, count: int, silence: float) -> None:
+        self.left = count
+        self.error: Exception | None = None
+        self._stream = stream
+        self._silence = silence
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self.left:
+            piece = b""
+            with self._noted():
+                piece = await self._stream.some(min(self.left, _PIECE), self._silence)
+            if not piece:
+                return
+            self.left -= len(piece)
+            yield piece
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Wait in a thread for the next bytes; how many they are, 0 at the end."""
+        count = 0
+        if self.left:
+            with self._noted():
+                count = self._stream.some_into(buffer[: self.left], self._silence)
+        self.left -= count
+        return count
+
+    def stop(self) -> None:
+        """Have the thread that reads return soon."""
+        self._stream.close()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            with _told(httpx2.ReadTimeout, httpx2.ReadError):
+                yield
+        except httpx2.HTTPError as error:
+            self.error = error
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
@@ -172,21 +237,33 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
+def _poll(connected: socket.socket, seconds: float) -> bool:
+    asked = select.poll()
+    asked.register(connected, select.POLLIN)
+    return bool(asked.poll(seconds * 1000))
+
+
 def _deciphered(connection: ssl.SSLSocket, most: int) -> bytes:
     """What is there of ``most`` bytes; raises ``SSLWantReadError`` where nothing is."""
-    pieces: list[bytes] = []
-    while most:
+    buffer = bytearray(most)
+    count = _deciphered_into(connection, memoryview(buffer))
+    return bytes(memoryview(buffer)[:count])
+
+
+def _deciphered_into(connection: ssl.SSLSocket, buffer: memoryview) -> int:
+    """The same into a buffer; how many bytes."""
+    filled = 0
+    while filled < len(buffer):
         try:
-            piece = connection.recv(min(most, 1 << 14))
+            count = connection.recv_into(buffer[filled:])
         except ssl.SSLWantReadError:
-            if pieces:
+            if filled:
                 break
             raise
-        if not piece:
+        if not count:
             break
-        pieces.append(piece)
-        most -= len(piece)
-    return b"".join(pieces)
+        filled += count
+    return filled
 
 
 @contextmanager

@@ -78,6 +78,35 @@ class BlobFile(Protocol):
     def close(self) -> None: ...
 
 
+class Inflow(Protocol):
+    """A large part of what is appended, still to be read from where it comes: in pieces, or in a thread by ``read_into``.
+
+    ``left`` bytes of it are to come. That there are fewer is no error here: whoever gave it out looks.
+    """
+
+    left: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Wait for the next bytes; how many they are, 0 at the end."""
+        ...
+
+    def stop(self) -> None:
+        """End it; a thread that waits in ``read_into`` returns soon."""
+        ...
+
+
+async def pieces(chunks: AsyncIterator[bytes | Inflow]) -> AsyncIterator[bytes]:
+    """All of it in pieces, for who has no thread to read in."""
+    async for chunk in chunks:
+        if isinstance(chunk, bytes | bytearray):
+            yield chunk
+        else:
+            async for piece in chunk:
+                yield piece
+
+
 class UploadSession(Protocol):
     """One request's hold on an upload. Nobody else can append, finish or cancel while it is open.
 
@@ -100,7 +129,7 @@ class UploadSession(Protocol):
         """
         ...
 
-    async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
+    async def append(self, chunks: AsyncIterator[bytes | Inflow], *, exact: int | None = None) -> None:
         """Add bytes to the end as they arrive; what arrived stays even if the sender breaks off.
 
         If they are not ``exact`` bytes, :class:`~lading.errors.SizeInvalid` is raised and none of them stay.

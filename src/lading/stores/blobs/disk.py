@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lading.errors import Unavailable
@@ -34,7 +34,7 @@ def raise_unavailable(error: OSError) -> None:
         raise Unavailable(f"the store cannot be used right now: {error.strerror}", retry_after=30) from error
 
 
-def write_all(descriptor: int, chunks: list[bytes], offset: int = 0) -> int:
+def write_all(descriptor: int, chunks: Sequence[bytes | memoryview], offset: int = 0) -> int:
     """Write all of the chunks one behind the other from ``offset``; how many bytes that were."""
     total = sum(map(len, chunks))
     written = os.pwritev(descriptor, chunks[:1024], offset) if chunks else 0

@@ -34,7 +34,7 @@ from uuid import UUID, uuid4
 from lading.errors import Conflict, SizeInvalid, StoreError, Unavailable
 from lading.oci.digest import ALGORITHMS, Digest, Hasher, hasher, resume
 from lading.oci.reference import is_name
-from lading.stores.blobs.base import Deleted, FoundUpload, UploadState, is_uuid
+from lading.stores.blobs.base import Deleted, FoundUpload, Inflow, UploadState, is_uuid
 from lading.stores.blobs.disk import folders, hash_file, make, raise_unavailable, sync_folder, translated, write_all
 from lading.stores.blobs.group import Group, Steps
 from lading.stores.blobs.layout import Layout
@@ -45,9 +45,33 @@ T = TypeVar("T")
 _BATCH = 1 << 20
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
+_MOST_INFLOWS = 64
 _SMALL = 1 << 16
 """The end of a body of no more than this waits until it is synced, so that it costs one turn of a thread, not two; and
 what has no more bytes than this is synced together with others of its kind."""
+
+
+class Inflows:
+    """The threads in which what comes from elsewhere is read: each waits for its sender, so they are its own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_MOST_INFLOWS, thread_name_prefix="blobs-arriving")
+        self._busy = 0
+
+    @property
+    def full(self) -> bool:
+        return self._busy >= _MOST_INFLOWS
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[ThreadPoolExecutor]:
+        self._busy += 1
+        try:
+            yield self._threads
+        finally:
+            self._busy -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
 
 
 class FilesystemStore:
@@ -58,6 +82,7 @@ class FilesystemStore:
         self._settled: set[Path] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
         self._group = Group("blobs-together")
+        self.inflows = Inflows()
 
     async def _blocking(self, function: Any, *arguments: Any) -> Any:
         with translated():
@@ -171,6 +196,7 @@ class FilesystemStore:
     async def close(self) -> None:
         self._group.close()
         self._threads.shutdown(wait=False)
+        self.inflows.close()
 
     def _probe(self) -> None:
         place = self.layout.own
@@ -273,7 +299,7 @@ class LocalUpload:
         self._grew = grew
         return LocalFile(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
 
-    async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
+    async def append(self, chunks: AsyncIterator[bytes | Inflow], *, exact: int | None = None) -> None:
         await self._catch_up()
         before, hasher_before = self.size, self._hasher and self._hasher.save()
         pending: asyncio.Future[None] | None = None
@@ -281,6 +307,14 @@ class LocalUpload:
         waiting = total = 0
         try:
             async for chunk in chunks:
+                if not isinstance(chunk, bytes | bytearray):
+                    if pending is not None:
+                        await pending
+                    pending, written, batch = None, batch, []
+                    if written:
+                        await self._write(written)
+                    total, waiting = total + waiting + await self._take_in(chunk), 0
+                    continue
                 batch.append(chunk)
                 waiting += len(chunk)
                 if waiting < _BATCH and not (self._grew and (pending is None or pending.done())):
@@ -314,6 +348,36 @@ class LocalUpload:
 
     def _write_now(self, batch: list[bytes]) -> None:
         self._took(batch, write_all(self._descriptor, batch, self.size))
+
+    async def _take_in(self, inflow: Inflow) -> int:
+        """Empty it in a thread of its own; how many bytes it had."""
+        before, store = self.size, self._store
+        if store.inflows.full:
+            async for piece in inflow:
+                await self._write([piece])
+            return self.size - before
+        loop = asyncio.get_running_loop()
+        with store.inflows.taken() as threads, translated():
+            reading = loop.run_in_executor(threads, self._take_in_now, inflow, loop)
+            try:
+                await asyncio.shield(reading)
+            except asyncio.CancelledError:
+                inflow.stop()
+                await asyncio.wait([reading])
+                raise
+        return self.size - before
+
+    def _take_in_now(self, inflow: Inflow, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._hasher is not None
+        buffer = memoryview(bytearray(_BATCH))
+        while count := inflow.read_into(buffer):
+            piece = buffer[:count]
+            write_all(self._descriptor, [piece], self.size)
+            self.size += count
+            if self._grew:
+                loop.call_soon_threadsafe(self._grew, self.size)
+            self._hasher.update(piece)
+            self._hashed = self.size
 
     def _took(self, batch: list[bytes], count: int) -> None:
         assert self._hasher is not None

@@ -20,7 +20,7 @@ import msgspec
 
 from lading.errors import Conflict, LadingError, SizeInvalid, Unavailable
 from lading.oci.digest import Digest, Hasher, hasher, resume
-from lading.stores.blobs.base import UploadState
+from lading.stores.blobs.base import Inflow, UploadState, pieces
 from lading.stores.blobs.download import RemoteFile
 from lading.stores.blobs.objects import ChangedError, ObjectClient, UploadGoneError, joined, part_size
 
@@ -169,10 +169,10 @@ class RemoteUpload:
 
     # ---- bytes in
 
-    async def append(self, chunks: AsyncIterator[bytes], *, exact: int | None = None) -> None:
+    async def append(self, chunks: AsyncIterator[bytes | Inflow], *, exact: int | None = None) -> None:
         total = 0
         try:
-            async for chunk in chunks:
+            async for chunk in pieces(chunks):
                 total += len(chunk)
                 if exact is not None and total > exact:
                     break
