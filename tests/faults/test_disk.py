@@ -13,10 +13,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.integration.test_mirror import Far
 from tests.integration.workers import children, wait_until
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
+from tests.support.scripted import Scripted
 
 DATA = b"".join(noise("disk", 8 << 20))
 DIGEST = digest_of(DATA)
@@ -205,3 +207,28 @@ def test_a_client_that_does_not_wait_for_its_download(tmp_path: Path) -> None:
         assert client.get(f"/v2/a/blobs/{DIGEST}").content == DATA
         wait_until(lambda: len(list(Path(f"/proc/{worker}/fd").iterdir())) <= before, what="every file is closed")
         assert "Traceback" not in registry.output
+
+
+def test_a_mirror_on_a_full_disk_says_so_and_goes_on_where_it_stopped(small_disk: Path) -> None:
+    cached = image("mirrored", (6_000_000,))
+    layer = cached.layers[0]
+    path = f"/v2/a/blobs/{layer.digest}"
+    with (
+        Scripted(Far(one=cached)) as far,
+        Lading(small_disk, {"proxy": {"remoteurl": far.url}}, workers=1) as server,
+        Client(server) as client,
+    ):
+        assert client.manifest("a", "one").status_code == 200
+        with filled(small_disk, spare=3 << 20):
+            with contextlib.suppress(httpx2.HTTPError):
+                is_full(client.get(path))
+            is_full(client.get(path))
+            assert not list(server.storage.glob("docker/registry/v2/repositories/a/_uploads/*"))
+        answers: list[httpx2.Response] = []
+
+        def there() -> bool:
+            answers.append(client.get(path))
+            return answers[-1].status_code == 200
+
+        wait_until(there, 60)
+        assert answers[-1].content == layer.data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -316,6 +317,48 @@ def test_a_broken_fill_goes_on_from_its_byte(tmp_path: Path) -> None:
         asked = [each for each in far.asked[before:] if each.path.endswith(layer.digest)]
         (start,) = [int(each.headers["range"].removeprefix("bytes=").rstrip("-")) for each in asked]
         assert 1_000_000 <= start <= 2_500_000
+
+
+def test_a_part_that_came_is_handed_out_and_one_that_did_not_is_waited_for(tmp_path: Path) -> None:
+    answer, layer, gone = Far(one=BIG), BIG.layers[0], threading.Event()
+    cuts = iter([Answer(200, layer.data, cut=2_500_000, hold=gone)])
+    answer.fail = lambda asked: next(cuts, None) if asked.path.endswith(layer.digest) else None
+    path = f"/v2/a/blobs/{layer.digest}"
+    with Scripted(answer) as far, mirror(tmp_path, far.url) as near, Client(near) as client:
+        assert client.manifest("a", "one").status_code == 200
+        early = client.get(path, headers={"range": "bytes=2400000-2400099"})
+        assert early.status_code == 206
+        assert early.content == layer.data[2_400_000:2_400_100]
+
+        def part(place: int) -> bytes:
+            with Client(near) as other:
+                return other.get(path, headers={"range": f"bytes={place}-{place + 99}"}).content
+
+        with ThreadPoolExecutor(2) as pool:
+            late = [pool.submit(part, place) for place in (4_000_000, len(layer.data) - 100)]
+            assert client.get("/v2/").status_code == 200
+            assert not any(each.done() for each in late)
+            gone.set()
+            assert late[0].result(60) == layer.data[4_000_000:4_000_100]
+            assert late[1].result(60) == layer.data[-100:]
+        assert client.get(path).content == layer.data
+        starts = [asked.headers.get("range", "") for asked in far.asked if asked.path.endswith(layer.digest)]
+        assert starts == ["", "bytes=2500000-"], "and the break cost no byte twice"
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
+    layer = BIG.layers[0]
+    with Scripted(Far(one=BIG)) as far, mirror(tmp_path, far.url) as near, Client(near) as client:
+        assert client.manifest("a", "one").status_code == 200
+        with socket.socket() as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy.connect(("127.0.0.1", near.port))
+            lazy.sendall(f"GET /v2/a/blobs/{layer.digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            began = lazy.recv(1000)
+            assert client.get(f"/v2/a/blobs/{layer.digest}").content == layer.data
+            rest = b"".join(iter(lambda: lazy.recv(1 << 20), b""))
+        assert (began + rest).partition(b"\r\n\r\n")[2] == layer.data
+        assert far.paths("GET").count(f"/v2/a/blobs/{layer.digest}") == 1
 
 
 def test_a_client_that_leaves_does_not_end_the_fill(tmp_path: Path) -> None:

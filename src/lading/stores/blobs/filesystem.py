@@ -37,6 +37,7 @@ from lading.oci.reference import is_name
 from lading.stores.blobs.base import Deleted, FoundUpload, Inflow, UploadState, is_uuid
 from lading.stores.blobs.disk import folders, hash_file, make, raise_unavailable, sync_folder, translated, write_all
 from lading.stores.blobs.group import Group, Steps
+from lading.stores.blobs.inflows import Inflows
 from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.localfile import LocalFile
 
@@ -45,33 +46,9 @@ T = TypeVar("T")
 _BATCH = 1 << 20
 _PAGE = 1000
 _LOCK_SECONDS = 5.0
-_MOST_INFLOWS = 64
 _SMALL = 1 << 16
 """The end of a body of no more than this waits until it is synced, so that it costs one turn of a thread, not two; and
 what has no more bytes than this is synced together with others of its kind."""
-
-
-class Inflows:
-    """The threads in which what comes from elsewhere is read: each waits for its sender, so they are its own."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_MOST_INFLOWS, thread_name_prefix="blobs-arriving")
-        self._busy = 0
-
-    @property
-    def full(self) -> bool:
-        return self._busy >= _MOST_INFLOWS
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[ThreadPoolExecutor]:
-        self._busy += 1
-        try:
-            yield self._threads
-        finally:
-            self._busy -= 1
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False)
 
 
 class FilesystemStore:
@@ -350,34 +327,21 @@ class LocalUpload:
         self._took(batch, write_all(self._descriptor, batch, self.size))
 
     async def _take_in(self, inflow: Inflow) -> int:
-        """Empty it in a thread of its own; how many bytes it had."""
-        before, store = self.size, self._store
-        if store.inflows.full:
-            async for piece in inflow:
-                await self._write([piece])
-            return self.size - before
-        loop = asyncio.get_running_loop()
-        with store.inflows.taken() as threads, translated():
-            reading = loop.run_in_executor(threads, self._take_in_now, inflow, loop)
-            try:
-                await asyncio.shield(reading)
-            except asyncio.CancelledError:
-                inflow.stop()
-                await asyncio.wait([reading])
-                raise
-        return self.size - before
+        """Write and hash what comes; how many bytes that were."""
+        before, loop, into = self.size, asyncio.get_running_loop(), self._hasher
+        assert into is not None
 
-    def _take_in_now(self, inflow: Inflow, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._hasher is not None
-        buffer = memoryview(bytearray(_BATCH))
-        while count := inflow.read_into(buffer):
-            piece = buffer[:count]
+        def take(piece: memoryview) -> None:
             write_all(self._descriptor, [piece], self.size)
-            self.size += count
+            self.size += len(piece)
             if self._grew:
                 loop.call_soon_threadsafe(self._grew, self.size)
-            self._hasher.update(piece)
+            into.update(piece)
             self._hashed = self.size
+
+        with translated():
+            await self._store.inflows.empty(inflow, take)
+        return self.size - before
 
     def _took(self, batch: list[bytes], count: int) -> None:
         assert self._hasher is not None
