@@ -22,16 +22,16 @@ _LAYERS = 10
 
 def docker(turn: Round) -> Sample:
     """Push an image, forget it, and pull it again."""
-    engine = turn.kept.get("docker", _engine)
+    engine = turn.kept.get("docker", running)
     with empty_server(turn) as server:
         name = f"127.0.0.1:{server.port}/bench/image:{turn.seed}"
         image = images.image(os.urandom(8).hex(), [turn.options.layer] * _LAYERS)
         archive = images.write_docker_archive(turn.directory / "image.tar", image, [name])
         engine.docker("load", "--quiet", "--input", archive, timeout=300)
         before = server.cpu_seconds()
-        push = _timed(engine, "push", name)
+        push = timed(engine, "push", name)
         engine.docker("image", "rm", "--force", name)
-        pull = _timed(engine, "pull", name)
+        pull = timed(engine, "pull", name)
         cpu = server.cpu_seconds() - before
         engine.docker("image", "rm", "--force", name)
     return {"push_s": push, "pull_s": pull, "cpu_s": cpu}
@@ -55,12 +55,14 @@ def figures(options: Options) -> tuple[Figure, ...]:
 
 
 @contextmanager
-def _engine() -> Iterator[Engine]:
+def running() -> Iterator[Engine]:
+    """An engine for the benchmark alone."""
     with Containerd() as containerd, Engine(containerd) as engine:
         yield engine
 
 
-def _timed(engine: Engine, *words: str) -> float:
+def timed(engine: Engine, *words: str) -> float:
+    """How long a docker command takes, in seconds."""
     begin = time.monotonic()
     engine.docker(*words, timeout=600)
     return time.monotonic() - begin

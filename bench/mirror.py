@@ -3,7 +3,8 @@
 The upstream is registry:2 whichever server mirrors it, so that a cold pull differs in nothing but the mirror. It writes
 an access log, in which fetches are counted. Clients take three layers at a time, as docker does, and throw them away.
 An upstream on loopback is faster than any disk the mirror may write to; a *distant* one has nginx in front of it, which
-lets each download have a part of what a line to the internet carries.
+lets each download have a part of what a line to the internet carries. And there is what a user waits for: a whole ``docker
+pull``.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from bench import docker
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.fixture import MANIFEST_TYPE
 from bench.push import Payload, empty_server, payloads, push_blob
 from bench.servers import BenchmarkError, Registry, Server, program
 from bench.wire import ACCEPTED_MANIFESTS, Connection, download
+from tests.support import images
 
 _REPOSITORY = "bench/image"
 _LAYERS = 5
+_DOCKER_LAYERS = 10
 _AT_ONCE = 3
 _CROWD = 50
 _SETTLE_SECONDS = 30.0
@@ -108,6 +112,13 @@ def figures(options: Options) -> tuple[Figure, ...]:
     )
     return (
         Figure("mirror-pull", f"pull {image}", pulls, _pulls, static=False),
+        Figure(
+            "mirror-docker",
+            f"docker pull, an image of {_DOCKER_LAYERS} layers of {options.layer / 1e6:g} MB",
+            distant,
+            _docker,
+            static=False,
+        ),
         Figure("mirror-pull-distant", f"pull {line}", distant, _distant, static=False),
         Figure("mirror-crowd", f"{_CROWD} clients pull {image}, cold", crowd, _crowd, static=False),
     )
@@ -134,6 +145,23 @@ def _pulls(turn: Round) -> Sample:
         "warm_s": warm,
         "of_local": warm / local,
     }
+
+
+def _docker(turn: Round) -> Sample:
+    """What a user waits for: the engine takes each layer apart as it comes, and mounts it."""
+    engine = turn.kept.get("docker", docker.running)
+    with _upstream(turn, ()) as upstream, _mirror(turn, upstream) as server:
+        there, here = (f"127.0.0.1:{each.port}/bench/image:{turn.seed}" for each in (upstream, server))
+        image = images.image(os.urandom(8).hex(), [turn.options.layer] * _DOCKER_LAYERS)
+        archive = images.write_docker_archive(turn.directory / "image.tar", image, [there])
+        engine.docker("load", "--quiet", "--input", archive, timeout=300)
+        engine.docker("push", "--quiet", there, timeout=300)
+        engine.docker("image", "rm", "--force", there)
+        direct = docker.timed(engine, "pull", there)
+        engine.docker("image", "rm", "--force", there)
+        cold = docker.timed(engine, "pull", here)
+        engine.docker("image", "rm", "--force", here)
+    return {"direct_s": direct, "cold_s": cold, "of_direct": cold / direct}
 
 
 def _distant(turn: Round) -> Sample:
@@ -185,7 +213,8 @@ def _upstream(turn: Round, blobs: tuple[Payload, ...]) -> Iterator[Upstream]:
     base = Upstream("upstream", turn.directory, turn.directory)
     with empty_server(replace(turn, server=base, directory=turn.directory / "upstream")) as server:
         assert isinstance(server, Upstream)
-        _push(server, blobs)
+        if blobs:
+            _push(server, blobs)
         yield server
 
 

@@ -49,7 +49,7 @@ async def arriving(*parts: bytes | Coming) -> AsyncIterator[bytes | Coming]:
         yield part
 
 
-async def test_what_is_still_to_be_read_is_taken_in_between_pieces(self, store: BlobStore) -> None:
+async def test_what_is_still_to_be_read_is_taken_in_between_pieces(store: BlobStore) -> None:
     """Others read it in the file it goes to, where there is one, as far as they were told."""
     session = await store.begin("a/b", "sha256", aim=DIGEST)
     told: list[int] = []
@@ -73,7 +73,7 @@ async def test_what_is_still_to_be_read_is_taken_in_between_pieces(self, store: 
         file.close()
 
 
-async def test_a_sender_that_waits_keeps_nobody_from_giving_up(self, store: BlobStore) -> None:
+async def test_a_sender_that_waits_keeps_nobody_from_giving_up(store: BlobStore) -> None:
     session = await begin(store)
     coming = Coming(DATA[:100_000], endless=True)
     appending = asyncio.ensure_future(session.append(arriving(coming)))
