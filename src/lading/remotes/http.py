@@ -28,7 +28,7 @@ _PAGE = 1000
 _MAX_LIST = 32 << 20
 _MAX_PAGES = 100_000
 _PIECE = 1 << 20
-_DIRECT = 1 << 18
+_DIRECT = 1 << 20
 """A connection of which so many bytes are read past the library is not used again."""
 
 
