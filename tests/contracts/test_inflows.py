@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from lading.stores.blobs import inflows
 from lading.stores.blobs.base import BlobStore
 from tests.contracts.test_blob_store import DATA, DIGEST, begin, content, open_uploads, pieces, read
 
@@ -49,8 +50,13 @@ async def arriving(*parts: bytes | Coming) -> AsyncIterator[bytes | Coming]:
         yield part
 
 
-async def test_what_is_still_to_be_read_is_taken_in_between_pieces(store: BlobStore) -> None:
-    """Others read it in the file it goes to, where there is one, as far as they were told."""
+@pytest.mark.parametrize("crowded", [False, True], ids=["", "crowded"])
+async def test_what_is_still_to_be_read_is_taken_in_between_pieces(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, crowded: bool
+) -> None:
+    """Others read it in the file it goes to, where there is one, as far as they were told; also where no thread is left."""
+    if crowded:
+        monkeypatch.setattr(inflows, "_MOST", 0)
     session = await store.begin("a/b", "sha256", aim=DIGEST)
     told: list[int] = []
     file = session.follow(told.append)

@@ -20,6 +20,23 @@ from lading.stores.blobs.base import BlobFile, BlobStore, UploadSession
 from lading.stores.blobs.localfile import LocalFile
 
 
+class _Shared:
+    """A file that is closed when the last one who reads it lets go."""
+
+    def __init__(self, file: BlobFile) -> None:
+        self.file = file
+        self._readers = 1
+
+    def hold(self) -> _Shared:
+        self._readers += 1
+        return self
+
+    def let_go(self) -> None:
+        self._readers -= 1
+        if not self._readers:
+            self.file.close()
+
+
 class Fill:
     """A blob of ``size`` bytes of which ``held`` are here. Who reads it, and who fills it, holds it open."""
 
@@ -34,8 +51,8 @@ class Fill:
         self._right = False
         self._done = False
         self._folder = folder
-        self._files: list[BlobFile] = []  # the last one has all that is held; who reads may have an earlier one
-        self._next: BlobFile | None = None
+        self._file: _Shared | None = None
+        self._next: _Shared | None = None
         self._own = -1
         self._holders = 0
         self._change = asyncio.Event()
@@ -47,8 +64,9 @@ class Fill:
         self._holders -= 1
         if self._holders:
             return
-        for file in (*self._files, *([self._next] if self._next else [])):
-            file.close()
+        for file in (self._file, self._next):
+            if file is not None:
+                file.let_go()
         if self._own >= 0:
             os.close(self._own)
 
@@ -60,20 +78,23 @@ class Fill:
 
     def begins(self, session: UploadSession) -> None:
         """What arrives goes into this upload; what is held already comes first, and is read where it is until then."""
-        if self._next is not None:
-            self._next.close()
-        self._next = session.follow(self._grew)
-        if self._next is None and self._own < 0:
-            with tempfile.TemporaryFile(dir=self._folder) as file:
-                self._own = os.dup(file.fileno())
-            self._files.append(LocalFile(os.dup(self._own)))
+        file = session.follow(self._grew)
+        if file is not None:
+            self._next, before = _Shared(file), self._next
+            if before is not None:
+                before.let_go()
+        elif self._own < 0:
+            with tempfile.TemporaryFile(dir=self._folder) as made:
+                self._own = os.dup(made.fileno())
+            self._file = _Shared(LocalFile(os.dup(self._own)))
 
     def _grew(self, size: int) -> None:
         if size <= self.held:
             return
         if self._next is not None:
-            self._files.append(self._next)
-            self._next = None
+            self._file, self._next, before = self._next, None, self._file
+            if before is not None:
+                before.let_go()  # it lost its name when it broke, and goes with who still reads it
         self.held = size
         self._changed()
 
@@ -95,9 +116,14 @@ class Fill:
 
     async def kept(self) -> AsyncIterator[bytes]:
         """What is held already."""
-        if self.held:
-            async for data in self._files[-1].chunks(0, self.held):
+        if self._file is None:
+            return
+        shared = self._file.hold()
+        try:
+            async for data in shared.file.chunks(0, self.held):
                 yield data
+        finally:
+            shared.let_go()
 
     def checked(self) -> None:
         """It has its digest."""
@@ -124,12 +150,12 @@ class Fill:
         if self.error is not None:
             raise self.error
 
-    async def reach(self, offset: int, end: int) -> tuple[BlobFile | None, int]:
+    async def reach(self, offset: int, end: int) -> tuple[_Shared | None, int]:
         """Where the bytes from ``offset`` lie as soon as there are some, and up to where; None: in the store, all of it."""
         while True:
             here = min(end, self.held if self._right else min(self.held, self.size - 1))
             if offset < here:
-                return self._files[-1], here
+                return self._file, here
             if self.error is not None:
                 raise EOFError(str(self.error))
             if self._done:
@@ -148,30 +174,39 @@ class Reader:
         self.size = fill.size
         self._store = store
         self._fill: Fill | None = fill
-        self._stored: BlobFile | None = None
-        self._file: BlobFile | None = None
+        self._shared: _Shared | None = None
+        self._stored = False
         fill.hold()
 
     def fileno(self) -> int | None:
-        return None if self._file is None else self._file.fileno()
+        return None if self._shared is None else self._shared.file.fileno()
 
     async def reach(self, offset: int, end: int) -> int:
-        if self._stored is not None:
+        if self._stored:
             return end
         assert self._fill is not None
-        self._file, until = await self._fill.reach(offset, end)
-        if self._file is None:
-            self._file = self._stored = await self._store.open(self._fill.digest)
-            if self._stored is None:
+        shared, until = await self._fill.reach(offset, end)
+        if shared is None:
+            file = await self._store.open(self._fill.digest)
+            if file is None:
                 raise EOFError("it was stored, and is gone")
+            self._stored = True
+            self._have(_Shared(file))
+        elif shared is not self._shared:
+            self._have(shared.hold())
         return until
+
+    def _have(self, shared: _Shared | None) -> None:
+        before, self._shared = self._shared, shared
+        if before is not None:
+            before.let_go()
 
     async def chunks(self, offset: int, count: int) -> AsyncIterator[bytes]:
         end = offset + count
         while offset < end:
             until = await self.reach(offset, end)
-            assert self._file is not None
-            async with aclosing(self._file.chunks(offset, until - offset)) as chunks:  # type: ignore[type-var] # a generator
+            assert self._shared is not None
+            async with aclosing(self._shared.file.chunks(offset, until - offset)) as chunks:  # type: ignore[type-var] # a generator
                 async for data in chunks:
                     offset += len(data)
                     yield data
@@ -180,6 +215,4 @@ class Reader:
         fill, self._fill = self._fill, None
         if fill is not None:
             fill.let_go()
-        if self._stored is not None:
-            self._stored.close()
-            self._stored = None
+        self._have(None)
