@@ -5,7 +5,7 @@ Requests are parsed by httptools (llhttp) and handed to the ASGI application. Wh
 * **files leave by sendfile**: the ASGI extension ``http.response.zerocopysend`` copies from the file to the socket in
   the kernel, one step each time round the loop, so that downloads do not hold up small requests;
 * **bodies come in as they arrived**, chunk by chunk and uncopied, and the sender is held back when the application is
-  slower than it is;
+  slower than it is; large ones are read by the threads that write them (``intake.py``);
 * **time is bounded without timers**: every connection has a deadline that moves when it makes progress, and one sweep
   a second closes those past it (slow headers, idle connections, stalled bodies, readers that do not read);
 * the head of a request is bounded in size, and what is no HTTP gets an answer in the registry's error form;
@@ -27,6 +27,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from lading.api.exchange import STATUS_LINES, Exchange
+from lading.api.intake import LARGE, Intake
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
         self.writable: asyncio.Future[None] | None = None
         self.exchange: Exchange | None = None  # whose response is being sent
         self.incoming: Exchange | None = None  # whose body is being read
+        self.intake: Intake | None = None  # reads it in the transport's place
         self.waiting: deque[Exchange] = deque()
         self.headers: list[tuple[bytes, bytes]] = []
         self.hosts = 0
@@ -148,6 +150,8 @@ class Connection(asyncio.Protocol):
             if exchange is not None:
                 exchange.lost()
         self.waiting.clear()
+        if self.intake is not None:
+            self.intake.stop()
         self._writable_again()
         # nothing comes any more: a connection is freed here and now, and is no work for the cyclic garbage collector
         self.exchange = self.incoming = None
@@ -164,8 +168,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass  # an offer of another protocol may be ignored: the request is answered, then the connection ends
         except httptools.HttpParserError as error:
-            log.debug("not HTTP from %s: %s", get_remote_addr(self.transport), error)
-            self._refuse(400, "UNSUPPORTED", "this is not an HTTP/1.1 request (is this TLS sent to a plain port?)")
+            self._refuse_syntax(error)
         # a head, or trailers, that does not come to an end
         self.pending_bytes = 0 if self.progress else self.pending_bytes + len(data)
         if self.pending_bytes > self.timing.head_bytes:
@@ -196,6 +199,9 @@ class Connection(asyncio.Protocol):
     # ---- httptools
 
     def on_message_begin(self) -> None:
+        if self.intake is not None:
+            self.intake.overrun = True
+            return
         self.url = b""
         self.headers = []
         self.hosts = 0
@@ -204,12 +210,14 @@ class Connection(asyncio.Protocol):
         self.head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        if self.intake is not None:
+            return
         self.url += url
         self.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.head_bytes += len(name) + len(value) + 4
-        if not self.in_head:  # behind the body come trailers, which nobody here wants
+        if not self.in_head or self.intake is not None:  # behind the body come trailers, which nobody here wants
             return
         name = name.lower()
         self.headers.append((name, value))
@@ -219,6 +227,8 @@ class Connection(asyncio.Protocol):
             self.expects_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
+        if self.intake is not None:
+            return
         self.in_head = False
         self.progress = True
         if self.head_bytes > self.timing.head_bytes:
@@ -259,16 +269,63 @@ class Connection(asyncio.Protocol):
             self.hold_back()
 
     def on_body(self, body: bytes) -> None:
+        if self.intake is not None:
+            self.intake.took(body)
+            return
         self.progress = True
         if self.incoming is not None:
             self.incoming.took(body)
 
     def on_message_complete(self) -> None:
+        if self.intake is not None:
+            self.intake.ended()
+            return
         self.in_head = self.progress = True
         if self.incoming is not None:
             self.incoming.all_read()
             if self.lingering:
                 self.transport.close()
+
+    # ---- large bodies
+
+    def take_in(self, scope: dict[str, Any]) -> Intake | None:
+        """The rest of a request's body, to be read past this connection; None where it is not worth it, or cannot be."""
+        exchange = self.incoming
+        if exchange is None or exchange.scope is not scope or self.scheme != "http" or self.closing or self.refusal:
+            return None
+        left = exchange.body_left()
+        if not exchange.more_body or exchange.chunks or (exchange.received if left is None else left) < LARGE:
+            return None
+        try:
+            self.intake = Intake(self, exchange.receive, left)
+        except OSError:  # no descriptor is left for it
+            return None
+        if not self.reading_paused:
+            self.transport.pause_reading()
+        exchange.wants_body = True
+        self.moved()
+        return self.intake
+
+    def taken_in(self, intake: Intake, error: Exception | None) -> None:
+        """Read here again, behind what was taken in."""
+        self.intake = None
+        if self.closing or self.incoming is None:
+            return
+        self.incoming.wants_body = False
+        if intake.overrun:
+            self.incoming.keep_alive = False
+        if intake.complete:
+            if not intake.chunked:
+                self.parser = httptools.HttpRequestParser(self)  # the other still waits for that body
+            self.on_message_complete()
+        elif isinstance(error, OSError):
+            self.transport.abort()
+        elif error is not None:
+            self._refuse_syntax(error)
+        elif intake.broken and not self.eof_received():
+            self.transport.close()
+        if not self.reading_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # ---- the life of an exchange
 
@@ -348,14 +405,19 @@ class Connection(asyncio.Protocol):
         """Read no more for now."""
         if not self.reading_paused and not self.transport.is_closing():
             self.reading_paused = True
-            self.transport.pause_reading()
+            if self.intake is None:
+                self.transport.pause_reading()
 
     def go_on(self) -> None:
         """Read again."""
         if self.reading_paused:
             self.reading_paused = False
-            if not self.transport.is_closing():
+            if self.intake is None and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+    def _refuse_syntax(self, error: Exception) -> None:
+        log.debug("not HTTP from %s: %s", get_remote_addr(self.transport), error)
+        self._refuse(400, "UNSUPPORTED", "this is not an HTTP/1.1 request (is this TLS sent to a plain port?)")
 
     def _refuse_head(self) -> None:
         self._refuse(431, "SIZE_INVALID", f"the head of a request may have {self.timing.head_bytes} bytes")
@@ -376,6 +438,8 @@ class Connection(asyncio.Protocol):
             + body
         )
         self.hold_back()
+        if self.intake is not None:
+            self.intake.stop()
         broken = self.incoming
         if broken is not None and broken.more_body and broken in self.waiting:
             self.waiting.remove(broken)
@@ -395,7 +459,10 @@ class Connection(asyncio.Protocol):
 
 
 class _Scope(dict[str, Any]):
-    """A scope that asks for the addresses and the client's certificate only when somebody looks, once a connection."""
+    """A scope that asks for the addresses and the client's certificate only when somebody looks, once a connection.
+
+    ``take_in`` is :meth:`Connection.take_in`, which is not ASGI's.
+    """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -412,6 +479,8 @@ class _Scope(dict[str, Any]):
             elif key == "certificate":
                 tls = transport.get_extra_info("ssl_object")
                 known[key] = tls.getpeercert(binary_form=True) if tls is not None else None
+            elif key == "take_in":
+                known[key] = self._connection.take_in
             else:
                 raise KeyError(key)
         self[key] = known[key]

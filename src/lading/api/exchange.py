@@ -69,6 +69,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.chunks: deque[bytes] = deque()
         self.buffered = 0
+        self.received = 0
         self.more_body = True
         self.wants_body = False
         self.arrival: asyncio.Future[None] | None = None
@@ -102,9 +103,17 @@ class Exchange:
             return
         self.chunks.append(body)
         self.buffered += len(body)
+        self.received += len(body)
         if self.buffered > _HIGH_WATER:
             self.connection.hold_back()
         self._arrived()
+
+    def body_left(self) -> int | None:
+        """How many bytes of the body are still to come; None where that is not known."""
+        for name, value in self.scope["headers"]:
+            if name == b"content-length":
+                return int(value) - self.received
+        return None
 
     def all_read(self) -> None:
         self.more_body = False

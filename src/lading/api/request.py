@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
 from lading.access.principal import ANONYMOUS, Principal
 from lading.errors import Invalid, SizeInvalid, TooLarge
 from lading.jobs.events import By
-from lading.stores.blobs.base import BlobFile
+from lading.stores.blobs.base import BlobFile, Inflow
+
+if TYPE_CHECKING:
+    from lading.api.intake import Intake
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -150,11 +153,34 @@ class Request:
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise SizeInvalid("the connection ended before the whole body had arrived; send it again")
+                raise _cut_short()
             more = message["more_body"]
             if message["body"]:
                 self.received += len(message["body"])
                 yield message["body"]
+
+    async def inflow(self) -> AsyncIterator[bytes | Inflow]:
+        """The same; where it is large, the rest of it to be read by whoever stores it."""
+        async for chunk in self.chunks():
+            yield chunk
+            rest = self._rest()
+            if rest is None:
+                continue
+            try:
+                yield rest
+            finally:
+                self.received += rest.received
+                rest.finish()
+            if not rest.complete:
+                raise _cut_short()
+            return
+
+    def _rest(self) -> Intake | None:
+        try:
+            take_in = self.scope["take_in"]
+        except KeyError:  # another server than ours
+            return None
+        return cast("Intake | None", take_in(self.scope))
 
     async def body(self, limit: int) -> bytes:
         """The whole body, of ``limit`` bytes at most."""
@@ -223,6 +249,10 @@ class Request:
             user_agent=self.text(b"user-agent"),
             scheme=self.origin.partition(":")[0],
         )
+
+
+def _cut_short() -> SizeInvalid:
+    return SizeInvalid("the connection ended before the whole body had arrived; send it again")
 
 
 def _is_address(text: str) -> bool:

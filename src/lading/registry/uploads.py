@@ -161,7 +161,7 @@ class Uploads:
             return self._progress(session, begun)
 
     async def append(
-        self, repository: str, uuid: str, ticket: str, chunks: AsyncIterator[bytes], expected: Range | None
+        self, repository: str, uuid: str, ticket: str, chunks: AsyncIterator[bytes | Inflow], expected: Range | None
     ) -> Progress:
         """Add a chunk; ``expected`` is its Content-Range, if it has one, and must continue what is there."""
         async with self._open(repository, uuid, ticket) as (session, begun):
@@ -174,7 +174,7 @@ class Uploads:
         uuid: str,
         ticket: str,
         digest: Digest,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes | Inflow],
         expected: Range | None,
         by: By,
     ) -> int:
@@ -297,7 +297,7 @@ class Uploads:
         return Progress(state.uuid, session.size, self._tickets.write(state, begun))
 
 
-async def _append(session: UploadSession, chunks: AsyncIterator[bytes], expected: Range | None) -> None:
+async def _append(session: UploadSession, chunks: AsyncIterator[bytes | Inflow], expected: Range | None) -> None:
     if expected is not None and expected.first != session.size:
         raise RangeInvalid(
             f"this chunk begins at byte {expected.first}, but {session.size} bytes arrived so far; ask for the "

@@ -1,11 +1,31 @@
-"""Requests that wait in an event loop for what a thread does for many of them at once."""
+"""Requests that wait in an event loop for what a thread does: for one of them, or for many at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def to_its_end(work: Awaitable[T], stop: Callable[[], None] | None = None) -> T:
+    """Wait for what a thread does, also where one is cancelled (``stop`` is called then, to hasten it).
+
+    For work with what is closed or taken back next: a descriptor's number is another file's as soon as it was closed.
+    """
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop()
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        raise
 
 
 @dataclass(kw_only=True)

@@ -29,7 +29,7 @@ async def start(request: Request, services: Services, name: str, reference: str)
             return _created(request, services, name, digest)
     elif whole is not None:
         digest = Digest.parse(whole)
-        await services.uploads.push(name, digest, request.chunks(), request.by())
+        await services.uploads.push(name, digest, request.inflow(), request.by())
         return _created(request, services, name, digest)
     algorithm = request.argument("digest-algorithm") or CANONICAL
     begun = await services.uploads.start(name, algorithm, request.by(), request.principal.subject)
@@ -46,7 +46,7 @@ async def append(request: Request, services: Services, name: str, reference: str
     """A chunk."""
     require_writable(services.manners, name)
     expected = _content_range(request)
-    progress = await services.uploads.append(name, reference, _ticket(request), request.chunks(), expected)
+    progress = await services.uploads.append(name, reference, _ticket(request), request.inflow(), expected)
     return _progress(request, services, name, progress, 202)
 
 
@@ -58,7 +58,7 @@ async def finish(request: Request, services: Services, name: str, reference: str
         raise DigestInvalid("the request that ends an upload needs ?digest=, the digest of the whole blob")
     digest = Digest.parse(given)
     expected = _content_range(request)
-    await services.uploads.finish(name, reference, _ticket(request), digest, request.chunks(), expected, request.by())
+    await services.uploads.finish(name, reference, _ticket(request), digest, request.inflow(), expected, request.by())
     return _created(request, services, name, digest)
 
 

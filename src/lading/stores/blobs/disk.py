@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from lading.errors import Unavailable
 from lading.oci.digest import Hasher
 
 _READ = 1 << 20
+_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 
 
 @contextlib.contextmanager
@@ -44,6 +47,26 @@ def write_all(descriptor: int, chunks: Sequence[bytes | memoryview], offset: int
     while written < total:
         written += os.pwrite(descriptor, rest[written:], offset + written)
     return total
+
+
+def begin_writing(descriptor: int, offset: int, count: int) -> None:
+    """Have the disk begin with ``count`` bytes from ``offset``, and return; nothing is promised of them.
+
+    A system keeps what is written in memory until it is synced: the disk would stand still while a body arrives, and
+    whoever sent it would wait for all of it at the end.
+    """
+    if (begin := _sync_file_range()) is not None:
+        begin(descriptor, offset, count, _SYNC_FILE_RANGE_WRITE)  # whether it failed, the sync tells
+
+
+@cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):  # Linux has it
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return function
 
 
 def hash_file(descriptor: int, into: Hasher, offset: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from lading.stores.blobs.base import Inflow
+from lading.stores.waiting import to_its_end
 
 _PIECE = 1 << 20
 _MOST = 64
@@ -29,27 +30,17 @@ class Inflows:
         """
         if self._busy >= _MOST:
             async for piece in inflow:
-                await _to_its_end(asyncio.ensure_future(asyncio.to_thread(take, memoryview(piece))))
+                await to_its_end(asyncio.to_thread(take, memoryview(piece)))
             return
         self._busy += 1
         try:
             reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, inflow, take)
-            await _to_its_end(reading, inflow.stop)
+            await to_its_end(reading, inflow.stop)
         finally:
             self._busy -= 1
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
-
-
-async def _to_its_end(work: asyncio.Future[None], stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for a thread also where one is cancelled: it writes to a file that is closed next."""
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop()
-        await asyncio.wait([work])
-        raise
 
 
 def _read(inflow: Inflow, take: Callable[[memoryview], None]) -> None:
