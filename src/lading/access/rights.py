@@ -27,6 +27,7 @@ from lading.access.roles import Roles
 from lading.access.scopes import Scope, merge
 from lading.access.users import Users
 from lading.oci.reference import is_name
+from lading.stores.metadata import several
 from lading.stores.metadata.schema.access import group_members
 from lading.stores.metadata.schema.control import project_grants, project_members, projects
 from lading.stores.metadata.transaction import Statement, Transaction
@@ -50,6 +51,16 @@ _ROLES = Statement(
                 and_(project_grants.c.kind == "u", project_grants.c.entity_id == bindparam("user")),
                 and_(project_grants.c.kind == "g", project_grants.c.entity_id.in_(_mine)),
             ),
+        ),
+    )
+)
+_projects = several.parameters("project")
+_ROLES_IN = Statement(
+    select(project_members.c.project_id, project_members.c.role_id).where(
+        project_members.c.project_id.in_(_projects),
+        or_(
+            and_(project_members.c.kind == "u", project_members.c.entity_id == bindparam("user")),
+            and_(project_members.c.kind == "g", project_members.c.entity_id.in_(_mine)),
         ),
     )
 )
@@ -136,6 +147,14 @@ class Rights:
         """The roles of a user in a project, their groups' among them."""
         rows = await self._tx.rows(_ROLES, project=project, user=self.who.id)
         return [Given(row[0], bool(row[1]), row[2]) for row in rows]
+
+    async def roles(self, projects: Sequence[int]) -> dict[int, set[int]]:
+        """The roles that a user has in all of each project, their groups' among them."""
+        found: dict[int, set[int]] = {project: set() for project in projects}
+        for group in several.groups("project", projects):
+            for project, role in await self._tx.rows(_ROLES_IN, user=self.who.id, **group):
+                found[project].add(role)
+        return found
 
     async def allowed(self, resource: str, action: str, project: Where | None = None, repository: str = "") -> bool:
         """Whether something may be done: with the system (``project`` None), in a project, or to a repository."""

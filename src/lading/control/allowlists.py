@@ -6,12 +6,12 @@ metadata say that it has one of its own (``reuse_sys_cve_allowlist`` is not true
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import bindparam, select, text
 
-from lading.control.projects import ALLOWLIST, Projects
+from lading.control.projects import ALLOWLIST
 from lading.errors import Invalid
 from lading.stores.metadata.schema.control import project_metadata
 from lading.stores.metadata.schema.work import facts
@@ -64,10 +64,13 @@ class Allowlists:
         """What was set for a project."""
         return _decoded(await self._tx.value(_OF, project=project, name=ALLOWLIST))
 
-    async def of(self, project: int) -> Allowlist:
-        """The one that counts for a project: its own, or the registry's where it has that."""
-        reuses = (await Projects(self._tx).metadata(project)).get(REUSE, "true") == "true"
-        return await (self.system() if reuses else self.own(project))
+    async def of_all(self, kept: Mapping[int, Mapping[str, str]]) -> dict[int, Allowlist]:
+        """Those that count for projects, each its own or the registry's, by what ``Projects.metadata_of`` has of them."""
+        system = await self.system()
+        return {
+            project: system if values.get(REUSE, "true") == "true" else _decoded(values.get(ALLOWLIST))
+            for project, values in kept.items()
+        }
 
     async def set_system(self, items: Sequence[str], expires_at: int | None) -> None:
         """Set the registry's; raises ``Invalid``."""

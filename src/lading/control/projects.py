@@ -21,6 +21,7 @@ from lading.oci.reference import is_name
 from lading.registry.admission import BlobArrives, ManifestArrives, Question, UploadBegins
 from lading.registry.repositories import Repositories
 from lading.registry.sight import EVERYTHING, PROJECT_SEEN, Sight
+from lading.stores.metadata import several
 from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.access import robot_grants
 from lading.stores.metadata.schema.access import users as accounts
@@ -141,6 +142,11 @@ _METADATA = Statement(
     select(project_metadata.c.name, project_metadata.c.value)
     .where(project_metadata.c.project_id == bindparam("project"), project_metadata.c.name != ALLOWLIST)
     .order_by(project_metadata.c.name)
+)
+_METADATA_OF = Statement(
+    select(project_metadata.c.project_id, project_metadata.c.name, project_metadata.c.value).where(
+        project_metadata.c.project_id.in_(several.parameters("project"))
+    )
 )
 _SET_METADATA = Statement(
     text(
@@ -304,6 +310,14 @@ class Projects:
     async def metadata(self, project: int) -> Mapping[str, str]:
         """What else is set for a project (Harbor's metadata, whose values are words)."""
         return {row[0]: row[1] for row in await self._tx.rows(_METADATA, project=project)}
+
+    async def metadata_of(self, projects: Sequence[int]) -> dict[int, dict[str, str]]:
+        """The same of several projects, and under :data:`ALLOWLIST` what :mod:`lading.control.allowlists` keeps."""
+        found: dict[int, dict[str, str]] = {project: {} for project in projects}
+        for group in several.groups("project", projects):
+            for project, name, value in await self._tx.rows(_METADATA_OF, **group):
+                found[project][name] = value
+        return found
 
     async def set_metadata(self, project: int, name: str, value: str | None) -> None:
         """Set one of them; None takes it away. ``public`` is no metadata here: see :meth:`set_public`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lading.access.members import Members
@@ -14,7 +15,7 @@ from lading.api.harbor.call import Call, Id, Model, Number, Text, moment
 from lading.api.harbor.permission import refusal
 from lading.api.harbor.problems import Precondition
 from lading.api.request import Response
-from lading.control.allowlists import Allowlists
+from lading.control.allowlists import Allowlist, Allowlists
 from lading.control.projects import Project, Projects
 from lading.control.quotas import UNLIMITED, Quotas
 from lading.control.settings import read as settings
@@ -102,7 +103,7 @@ async def index(call: Call) -> Response:
     async def read(tx: Transaction) -> tuple[int, list[ProjectAnswer]]:
         rights = await call.rights(tx)
         total, found = await Projects(tx).listed(page, await _sight(call, tx, rights))
-        return total, [await answer(tx, rights, *one) for one in found]
+        return total, await answers(tx, rights, found)
 
     total, found = await call.services.metadata.read(read)
     return call.listed(page, total, found)
@@ -163,7 +164,8 @@ async def get(call: Call) -> Response:
         project, projects = call.here, Projects(tx)
         owner = await Users(tx).find(project.owner) if project.owner else None
         count = await projects.repositories(project.id)
-        return await answer(tx, await call.rights(tx), project, owner.name if owner else "", count)
+        told = (project, owner.name if owner else "", count)
+        return (await answers(tx, await call.rights(tx), [told]))[0]
 
     return call.json(await call.services.metadata.read(read))
 
@@ -226,13 +228,22 @@ async def summary(call: Call) -> Response:
     return call.json(await call.services.metadata.read(read))
 
 
-async def answer(tx: Transaction, rights: Rights, project: Project, owner: str, repositories: int) -> ProjectAnswer:
-    """A project as the API shows it to a caller."""
-    roles: list[int] = []
-    if rights.who.kind is Kind.USER:
-        held = {given.role for given in await rights.given(project.id) if not given.path}
-        roles = sorted(held, key=lambda role: _RANK.index(role) if role in _RANK else len(_RANK))
-    values = await Projects(tx).metadata(project.id)
+async def answers(tx: Transaction, rights: Rights, found: Sequence[tuple[Project, str, int]]) -> list[ProjectAnswer]:
+    """Projects with their owners and numbers of repositories, as the API shows them to a caller."""
+    numbers = [project.id for project, _, _ in found]
+    roles = await rights.roles(numbers) if rights.who.kind is Kind.USER else {}
+    values = await Projects(tx).metadata_of(numbers)
+    lists = await Allowlists(tx).of_all(values)
+    return [
+        _answer(project, owner, count, roles.get(project.id, set()), values[project.id], lists[project.id])
+        for project, owner, count in found
+    ]
+
+
+def _answer(
+    project: Project, owner: str, repositories: int, held: set[int], values: Mapping[str, str], listed: Allowlist
+) -> ProjectAnswer:
+    roles = sorted(held, key=lambda role: _RANK.index(role) if role in _RANK else len(_RANK))
     known = {name: value for name, value in values.items() if name in metadata.Metadata.__struct_fields__}
     return ProjectAnswer(
         project_id=project.id,
@@ -247,7 +258,7 @@ async def answer(tx: Transaction, rights: Rights, project: Project, owner: str, 
         current_user_role_id=roles[0] if roles else 0,
         current_user_role_ids=roles,
         repo_count=repositories,
-        cve_allowlist=allowlist.answer(await Allowlists(tx).of(project.id), project.id),
+        cve_allowlist=allowlist.answer(listed, project.id),
         metadata=metadata.Metadata(**{**known, metadata.PUBLIC: "true" if project.public else "false"}),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lading.api.harbor.call import Call, Model
 from lading.api.harbor.projects import ProjectAnswer
-from lading.api.harbor.projects import answer as project_answer
+from lading.api.harbor.projects import answers as project_answers
 from lading.api.request import Response
 from lading.control.projects import Projects
 from lading.registry.repositories import Repositories
@@ -40,7 +40,7 @@ async def search(call: Call) -> Response:
     async def read(tx: Transaction) -> Found:
         sight, rights, projects = await call.accounts.sight(tx, call.who), await call.rights(tx), Projects(tx)
         _, found = await projects.listed(page, sight)
-        told = Found(project=[await project_answer(tx, rights, *one) for one in found], repository=[])
+        told = Found(project=await project_answers(tx, rights, found), repository=[])
         _, repositories = await Repositories(tx).listed(page, sight)
         for one in repositories:
             project = await projects.find(one.project)
