@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TextIO
 
 import bcrypt
-import structlog
 
 from lading.errors import ConfigurationError
 
@@ -27,7 +27,7 @@ DEFAULT_COST = 10
 
 _BCRYPT = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +115,20 @@ class AccountsFile:
         except (OSError, ValueError) as error:
             if seen != self._seen:
                 log.error(
-                    "htpasswd file not usable, the accounts read before stay", path=str(self._path), why=str(error)
+                    "htpasswd file not usable, the accounts read before stay",
+                    extra={"path": str(self._path), "why": str(error)},
                 )
             self._seen = seen
             return
         self._seen, self._accounts = seen, accounts
-        log.info("htpasswd file read again", path=str(self._path), users=len(accounts.hashes))
+        log.info("htpasswd file read again", extra={"path": str(self._path), "users": len(accounts.hashes)})
         self._tell(accounts)
 
     def _tell(self, accounts: Accounts) -> None:
         for sentence in accounts.refused[:20]:
-            log.warning("htpasswd entry refused", path=str(self._path), why=sentence)
+            log.warning("htpasswd entry refused", extra={"path": str(self._path), "why": sentence})
         if not accounts.hashes:
-            log.warning("htpasswd file has no users: nobody can log in", path=str(self._path))
+            log.warning("htpasswd file has no users: nobody can log in", extra={"path": str(self._path)})
 
 
 def provision(path: Path, out: TextIO | None = None) -> bool:

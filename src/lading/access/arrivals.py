@@ -6,10 +6,9 @@ them back, and an administrator's own word (``lading admin user disable``) stays
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Protocol
-
-import structlog
 
 from lading.access.groups import Groups
 from lading.access.users import DEPARTED, EXPECTED, User, Users
@@ -18,7 +17,7 @@ from lading.stores.metadata.transaction import Transaction
 
 SOURCE = "ldap"
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Known(Protocol):
@@ -63,7 +62,8 @@ async def welcome(tx: Transaction, person: Known) -> User | None:
         if taken is not None:
             if taken.source == SOURCE:
                 log.warning(
-                    "somebody else in the directory has a user's name now: delete the old user", name=taken.name
+                    "somebody else in the directory has a user's name now: delete the old user",
+                    extra={"user": taken.name},
                 )
             return None
         return await _add(users, person)
@@ -84,7 +84,9 @@ async def settle(tx: Transaction, user: User, groups: Iterable[int], *, admin: b
     try:
         await Users(tx).set_admin(user, admin=admin)
     except Conflict:
-        log.warning("the last administrator is not in the directory's group of them, and stays one", name=user.name)
+        log.warning(
+            "the last administrator is not in the directory's group of them, and stays one", extra={"user": user.name}
+        )
 
 
 async def depart(tx: Transaction, user: User) -> bool:
@@ -97,7 +99,10 @@ async def depart(tx: Transaction, user: User) -> bool:
             await Users(tx).set_admin(user, admin=False)
         await Users(tx).set_departed(user, departed=True)
     except Conflict:
-        log.warning("the last administrator is not in the directory any more, and stays: make another", name=user.name)
+        log.warning(
+            "the last administrator is not in the directory any more, and stays: make another",
+            extra={"user": user.name},
+        )
         return False
     return True
 

@@ -8,10 +8,9 @@ them say the same of an unknown name and of a wrong password, and take as long. 
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
-
-import structlog
 
 from lading.access import credentials
 from lading.access.clientcertificates import Named
@@ -30,7 +29,7 @@ from lading.access.users import User, Users
 from lading.errors import Denied, TooMany
 from lading.stores.metadata.transaction import Metadata, Transaction
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 WRONG = "wrong user name or password"
 
@@ -216,7 +215,7 @@ class Authenticate:
         locks = await self._metadata.write(lambda tx: Failures(tx, self._lockout).failed(name, address), durable=False)
         self._witness.login(name, address, result="locked" if locks else "failure")
         if locks:
-            log.warning("too many logins failed: locked for a while", address=address)
+            log.warning("too many logins failed: locked for a while", extra={"address": address})
         return LoginRefused(WRONG)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,6 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -36,7 +36,7 @@ _REMEMBERED = 10_000
 _ARMOUR = re.compile(rb"-----(BEGIN|END) CERTIFICATE-----")
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Part(StrEnum):
@@ -99,7 +99,7 @@ class ClientCertificates:
                 until = certificate.not_valid_after_utc.timestamp()
                 known = (until > now and self._look(certificate)) or False
             except _UNREADABLE as error:
-                log.warning("client certificate not readable", why=str(error)[:200])
+                log.warning("client certificate not readable", extra={"why": str(error)[:200]})
             self._known.put(key, known, max(until, now + 60.0) if known is False else until)
         return known if isinstance(known, Named) else None
 
@@ -127,7 +127,7 @@ class ClientCertificates:
             if not _for_clients(certificate):
                 raise RefusedChainError("it is not made for clients (extended key usage)")
         except (*_UNREADABLE, RefusedChainError, UnusableKeyError) as error:
-            log.warning("client certificate from a proxy not taken", why=str(error)[:200])
+            log.warning("client certificate from a proxy not taken", extra={"why": str(error)[:200]})
             return None
         return der
 

@@ -8,10 +8,9 @@ judged by the rights as they are now.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
-
-import structlog
 
 from lading.access.authenticate import Authenticate, LoginRefused
 from lading.access.htpasswd import parse_basic
@@ -30,7 +29,7 @@ LONGEST_UPLOAD = 24 * 3600.0
 _KEYS_EVERY = 20
 """Looks for revocations to one for keys."""
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -153,4 +152,6 @@ class Gate:
                 else:
                     await self.look()
             except Exception as error:  # noqa: BLE001 - the database may be away for a while: what is known stays
-                log.warning("revoked tokens could not be looked for; it is tried again", why=str(error)[:200])
+                log.warning(
+                    "revoked tokens could not be looked for; it is tried again", extra={"why": str(error)[:200]}
+                )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bcrypt
-import structlog
 
 from lading.access.accounts import AccountsFile
 from lading.access.accounts import provision as provision_file
@@ -40,7 +40,7 @@ THREADS = 2
 MAX_WAITING = 64
 """Distinct logins in check or waiting for it; more are told to come back."""
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Credentials(NamedTuple):
@@ -104,7 +104,7 @@ class Htpasswd:
         against = stored or accounts.dummies[mark[0] % len(accounts.dummies)]
         fits = await asyncio.shield(self._check(mark, credentials.password, against))
         if not (known and fits):
-            log.info("login refused", user=credentials.user if known else None, known=known)
+            log.info("login refused", extra={"user": credentials.user if known else None, "known": known})
             raise self._refusal(wanted, "wrong user name or password")
         principal = Principal(credentials.user, Kind.USER)
         self._admitted.put(mark, principal, self._clock() + REMEMBERED_FOR)
@@ -161,5 +161,5 @@ def _fits(password: bytes, stored: bytes) -> bool:
     try:
         return bcrypt.checkpw(password[:BCRYPT_BYTES], stored)
     except ValueError as error:
-        log.error("a stored password hash is not usable", why=str(error))
+        log.error("a stored password hash is not usable", extra={"why": str(error)})
         return False

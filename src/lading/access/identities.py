@@ -6,13 +6,13 @@ outlive the account at the provider, the provider's refresh token is kept, seale
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
-import structlog
 from sqlalchemy import and_, bindparam, delete, insert, null, or_, select, update
 
 from lading.access import credentials
@@ -89,7 +89,7 @@ _DEPART = Statement(
     )
 )
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,9 @@ class Identities:
             try:
                 found.append((group or await self._add_group(groups, name)).id)
             except LadingError as error:
-                log.info("a group of the OIDC provider is passed over", group=name[:255], why=error.message)
+                log.info(
+                    "a group of the OIDC provider is passed over", extra={"group": name[:255], "why": error.message}
+                )
         await groups.set_of(user.id, SOURCE, found)
         if not self._admin_group:
             return
@@ -224,7 +226,8 @@ class Identities:
             except Conflict:
                 left = True  # the next time there may be another
                 log.warning(
-                    "the last administrator has left the group of administrators, and stays one", user=user.name
+                    "the last administrator has left the group of administrators, and stays one",
+                    extra={"user": user.name},
                 )
         await self._tx.execute(_BY_GROUP, user=user.id, flag=left or (inside and (made or by_group)))
 

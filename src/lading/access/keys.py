@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jwt
 import msgspec
-import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -35,7 +35,7 @@ _CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "se
 ALGORITHMS = (*_RSA, *(algorithm for algorithm, _ in _CURVES.values()), "EdDSA")
 """Every signature algorithm that is ever taken (RFC 7518 section 3.1, RFC 8037): asymmetric ones only."""
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class UnusableKeyError(ValueError):
@@ -134,7 +134,8 @@ def read_bundle(path: Path) -> tuple[list[x509.Certificate], list[PublicKey]]:
                 keys.append(usable(load_pem_public_key(block)))
             else:
                 log.warning(
-                    "block in the token certificate bundle not used", path=str(path), label=label.decode("ascii")
+                    "block in the token certificate bundle not used",
+                    extra={"path": str(path), "label": label.decode("ascii")},
                 )
         except UnusableKeyError as error:
             raise UnusableKeyError(f"{path}: block {number}: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -17,7 +18,6 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
-import structlog
 
 from lading.access.identities import Identities, Person, groups_of, offered_name
 from lading.access.issuers import Issuer, Published, TokenRefused
@@ -35,7 +35,7 @@ MOST_SUBJECT = 512
 """Characters of what a provider's user is known by; what is longer is cut."""
 _PURPOSE = "oidc login"
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Oidc:
             return await self._renew(user, identity.refresh)
         except ProviderFailed as failed:
             if moment - identity.verified_at < OUTAGE:
-                log.warning("the OIDC provider cannot be asked; its last word holds", why=failed.message)
+                log.warning("the OIDC provider cannot be asked; its last word holds", extra={"why": failed.message})
                 return True
             raise
 
@@ -168,7 +168,10 @@ class Oidc:
         if status >= 500:
             raise ProviderFailed(f"the identity provider answers {status}", retry_after=5)
         if status != 200:
-            log.info("the OIDC provider knows a user no more", user=user.name, why=_words(told.get("error", status)))
+            log.info(
+                "the OIDC provider knows a user no more",
+                extra={"user": user.name, "why": _words(told.get("error", status))},
+            )
             await self._metadata.write(lambda tx: self.identities(tx).end(user.id))
             return False
         person = Person(user.subject, user.name, refresh=_text(told.get("refresh_token")))

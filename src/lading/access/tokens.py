@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 from cryptography import x509
 from jwt import get_algorithm_by_name
 
@@ -51,7 +51,7 @@ REMEMBERED_FOR = 300.0
 """Seconds a token is good for without another look at its signature."""
 DEFAULT_REDIRECT = "/auth/token"
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Header(msgspec.Struct):
@@ -312,7 +312,7 @@ class Tokens:
                 raise RefusedTokenError(f"it is longer than {MAX_TOKEN} bytes")
             grant, until = self._trust.verify(token.strip(b" "), now)
         except RefusedTokenError as refusal:
-            log.info("token refused", why=str(refusal))
+            log.info("token refused", extra={"why": str(refusal)})
             raise self.refusal(wanted, origin, "the token is not valid here", "invalid_token") from None
         self._verified.put(digest, grant, min(until, now + REMEMBERED_FOR), weight=len(token))
         return grant

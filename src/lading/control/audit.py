@@ -8,6 +8,7 @@ are only ever added; the purge takes the oldest. Pages go by key from the newest
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from sqlalchemy import String, bindparam, delete, func, insert, select, text
 
 from lading.access.members import namespace
@@ -53,7 +53,7 @@ _HOUR = 3_600_000
 _LATEST = 2**62
 _BATCH = 5000
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

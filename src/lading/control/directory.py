@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
-
-import structlog
 
 from lading.access import arrivals
 from lading.access.arrivals import SOURCE
@@ -21,7 +20,7 @@ from lading.stores.metadata.transaction import Metadata, Transaction
 if TYPE_CHECKING:
     from lading.access.directory.connection import Connection
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 _TOGETHER = 50
 _TOO_MANY = 5
@@ -77,7 +76,7 @@ class Sync:
             return False
         if login is None:
             if gone := await arrivals.depart(tx, now):
-                log.info("a user is not in the directory any more", name=now.name)
+                log.info("a user is not in the directory any more", extra={"user": now.name})
             return gone
         back = await arrivals.welcome(tx, login.person)
         if back is not None and back.id == user.id:

@@ -7,10 +7,9 @@ key. So a change holds everywhere from the next login on, and nothing has to be 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import structlog
 
 from lading.access.directory.settings import DirectorySettings, pinned
 from lading.access.directory.threads import Directory
@@ -25,7 +24,7 @@ from lading.control.logins import Configured, Value, Ways
 from lading.errors import Invalid, LadingError
 from lading.stores.metadata.transaction import Metadata
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Sources:
             kept = logins.decoded(stored)
             ways = logins.in_force(kept, self._seal, self._configured)
         except LadingError as error:
-            log.error("how people log in, as it was set, does not do, and is passed over", why=error.message)
+            log.error("how people log in, as it was set, does not do, and is passed over", extra={"why": error.message})
             ways = logins.in_force(logins.Kept(), self._seal, self._configured)
         # what stays as it is keeps what it remembers; what goes is let go of by those who are asking it
         directory = old.directory if ways.directory == old.ways.directory else _directory(ways)

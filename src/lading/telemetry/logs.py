@@ -1,4 +1,4 @@
-"""Log lines: the standard library's loggers, through structlog, to standard error in registry:2's three forms.
+"""Log lines: the standard library's loggers, to standard error in registry:2's three forms.
 
 ======== =====================================================================================
 text     ``time="2026-01-02T03:04:05.678901Z" level=info msg="…" key=value``
@@ -16,12 +16,10 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
-
-import structlog
 
 from lading.telemetry.secrets import redacted, redacted_value
 
@@ -36,7 +34,10 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 _CONTROL = re.compile(r'[\x00-\x1f"\\\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _MOST_CHARACTERS = 16_384
 
-EventDict = MutableMapping[str, Any]
+Event = dict[str, Any]
+
+_OF_EVERY_RECORD = frozenset((*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"))
+"""What is not somebody's ``extra``."""
 
 
 class LogSettings(Protocol):
@@ -72,74 +73,46 @@ def configure(settings: LogSettings, level: str) -> None:
 def formatter(settings: LogSettings) -> logging.Formatter:
     """What makes a line of a record, as configured."""
     constant = {str(name): redacted_value(str(name), value) for name, value in settings.fields.items()}
-
-    def add_fields(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-        for name, value in constant.items():
-            event.setdefault(name, value)
-        return event
-
     render = {"json": _json, "logstash": _logstash}.get(settings.formatter, _text)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _add_request, _add_time],
-        processors=[_take_off, add_fields, _add_error, _redact, render],
-        keep_exc_info=False,
-        use_get_message=True,
-    )
+    return _Formatter(constant, render)
 
 
-# ---- processors
+class _Formatter(logging.Formatter):
+    """Makes a record an event: what it says, what was given as ``extra``, and ``constant`` where that says nothing."""
+
+    def __init__(self, constant: Mapping[str, Any], render: Callable[[Event], str]) -> None:
+        super().__init__()
+        self._constant = constant
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: Event = {name: value for name, value in record.__dict__.items() if name not in _OF_EVERY_RECORD}
+        request = request_id.get()
+        if request:
+            event.setdefault("http.request.id", request)
+        event = {**self._constant, **event}
+        level = record.levelname.lower()
+        event["time"] = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        event["level"] = _NAMES.get(level, level)
+        event["logger"] = record.name
+        event["msg"] = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            event["error"] = f"{record.exc_info[0].__name__}: {record.exc_info[1]}"
+            event["traceback"] = self.formatException(record.exc_info)
+        return self._render({name: _fit(name, value) for name, value in event.items()})
 
 
-def _add_time(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    record = event.get("_record")
-    created = record.created if record is not None else None
-    moment = datetime.fromtimestamp(created, UTC) if created is not None else datetime.now(UTC)
-    event["time"] = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return event
-
-
-def _add_request(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    current = request_id.get()
-    if current:
-        event.setdefault("http.request.id", current)
-    return event
-
-
-def _take_off(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    record: logging.LogRecord = event.pop("_record")
-    event.pop("_from_structlog", None)
-    level = record.levelname.lower()
-    event["level"] = _NAMES.get(level, level)
-    event["logger"] = record.name
-    event["msg"] = event.pop("event", "")
-    return event
-
-
-def _add_error(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    error = event.pop("exc_info", None)
-    if error is True:
-        error = sys.exc_info()
-    elif isinstance(error, BaseException):
-        error = (type(error), error, error.__traceback__)
-    if error and error[0] is not None:
-        event["error"] = f"{error[0].__name__}: {error[1]}"
-        event["traceback"] = logging.Formatter().formatException(error)
-    return event
-
-
-def _redact(logger: Any, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    kept: EventDict = {}
-    for name, value in event.items():
-        if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
-            value = value[:_MOST_CHARACTERS] + "…"  # noqa: PLW2901 - what follows is the same for both
-        kept[name] = redacted_value(name, value)
-    return kept
+def _fit(name: str, value: Any) -> Any:
+    """A value without secrets, and not too long."""
+    if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+        value = value[:_MOST_CHARACTERS] + "…"
+    return redacted_value(name, value)
 
 
 # ---- forms
 
 
-def _text(logger: Any, method: str, event: EventDict) -> str:  # noqa: ARG001 - structlog's signature
+def _text(event: Event) -> str:
     trace = event.pop("traceback", "")
     first = [f'time="{event.pop("time")}"', f"level={event.pop('level')}", f"msg={quoted(str(event.pop('msg')))}"]
     rest = [f"{_KEY.sub('_', name)}={quoted(_flat(event[name]))}" for name in sorted(event)]
@@ -148,15 +121,15 @@ def _text(logger: Any, method: str, event: EventDict) -> str:  # noqa: ARG001 - 
     return line + "".join(f"\n    {escaped(each, quotes=False)}" for each in trace.splitlines())
 
 
-def _json(logger: Any, method: str, event: EventDict) -> str:  # noqa: ARG001 - structlog's signature
+def _json(event: Event) -> str:
     return json.dumps(event, sort_keys=True, separators=(",", ":"), default=str)
 
 
-def _logstash(logger: Any, method: str, event: EventDict) -> str:
+def _logstash(event: Event) -> str:
     event["@timestamp"], event["@version"] = event.pop("time"), "1"
     event["message"] = event.pop("msg")
     event.setdefault("type", "lading")
-    return _json(logger, method, event)
+    return _json(event)
 
 
 def _flat(value: Any) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from structlog.testing import capture_logs
 
 from lading.access.accounts import AccountsFile, parse, provision
 from lading.errors import ConfigurationError
 from tests.support.access import write_htpasswd
+from tests.support.logs import capture_logs
 from tests.support.packages import program
 from tests.unit.access.makers import Clock
 
@@ -131,7 +131,7 @@ class TestFollowing:
             for second in (1, 2, 3):
                 clock.now = second
                 assert set(file.current().hashes) == {"alice"}
-        assert [entry["log_level"] for entry in logs] == ["error"]
+        assert [entry.levelname for entry in logs] == ["ERROR"]
         write_htpasswd(path, {"bob": "b"})
         clock.now = 4
         assert set(file.current().hashes) == {"bob"}
@@ -151,7 +151,7 @@ class TestFollowing:
         clock.now = 1
         with capture_logs() as logs:
             assert file.current().hashes == {}
-        assert "nobody can log in" in logs[-1]["event"]
+        assert "nobody can log in" in logs[-1].msg
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_an_empty_file_is_taken_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "htpasswd").touch()
     with capture_logs() as logs:
         assert AccountsFile(tmp_path / "htpasswd").current().hashes == {}
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert [entry.levelname for entry in logs] == ["WARNING"]
 
 
 class TestProvision:

@@ -12,7 +12,6 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from lading.access import htpasswd, scopes
 from lading.access.accounts import AccountsFile
@@ -20,6 +19,7 @@ from lading.access.htpasswd import MAX_WAITING, Credentials, Htpasswd, parse_bas
 from lading.access.principal import Kind, Principal
 from lading.errors import ConfigurationError, Unauthenticated, Unavailable
 from tests.support.access import write_htpasswd
+from tests.support.logs import capture_logs
 from tests.support.packages import program
 from tests.unit.access.makers import Clock
 
@@ -247,7 +247,7 @@ async def test_no_secret_and_no_unknown_name_is_logged(door: Door) -> None:
         await refusal(door, basic("hunter2", "alice"))
         await refusal(door, basic("alice", "hunter3"))
         await door.guard.admit(basic("alice", "secret"), WANTED)
-    assert [entry["user"] for entry in logs] == [None, "alice"]
+    assert [entry.user for entry in logs] == [None, "alice"]
     assert not any(word in repr(logs) for word in ("hunter", "secret", "$2"))
 
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from structlog.testing import capture_logs
 
 from lading.access import scopes
 from lading.access.keys import ALGORITHMS, libtrust_id, thumbprint
@@ -22,6 +21,7 @@ from lading.access.principal import Kind, Principal
 from lading.access.tokens import MAX_TOKEN, Tokens
 from lading.errors import ConfigurationError, Unauthenticated
 from tests.support.access import TokenServer
+from tests.support.logs import capture_logs
 from tests.unit.access import makers
 from tests.unit.access.makers import NOW, claims, guarding, token
 
@@ -52,10 +52,10 @@ def reason(guard: Tokens, authorization: bytes) -> str:
     with capture_logs() as logs:
         refusal = refused(guard, authorization)
     assert refusal.challenge.endswith(',error="invalid_token"')
-    assert [entry["event"] for entry in logs] == ["token refused"]
+    assert [entry.msg for entry in logs] == ["token refused"]
     for part in authorization.split(b" ")[-1].split(b"."):
         assert len(part) < 20 or part.decode("latin-1") not in repr(logs)
-    return str(logs[0]["why"])
+    return str(logs[0].why)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

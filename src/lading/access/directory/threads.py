@@ -6,12 +6,11 @@ While it is silent (:mod:`lading.access.directory.breaker`) nobody waits.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
-
-import structlog
 
 from lading.access.directory.away import Away
 from lading.access.directory.breaker import Breaker
@@ -27,7 +26,7 @@ THREADS = 8
 MOST_WAITING = 128
 _TELL_EVERY = 10.0
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Directory:
@@ -87,7 +86,7 @@ class Directory:
         now = time.monotonic()
         if now - self._told >= _TELL_EVERY:
             self._told = now
-            log.warning("the directory of users cannot be asked", why=away.why, url=self.settings.url)
+            log.warning("the directory of users cannot be asked", extra={"why": away.why, "url": self.settings.url})
 
 
 def _ask(question: Callable[[Connection, DirectorySettings], T], settings: DirectorySettings) -> T:
