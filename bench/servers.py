@@ -21,8 +21,8 @@ from bench.wire import answers
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
-_THEIRS = ("REGISTRY_", "LADING_", "AWS_")
-"""Variables that would configure a server besides its file."""
+_THEIRS = ("REGISTRY_", "LADING_", "AWS_", "PYTHON")
+"""Variables that would configure a server besides its file, or have it compile itself anew at each start."""
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
 
 # Both registries are given the very same file.

@@ -2,6 +2,9 @@
 
 One :class:`Registry` serves in one process. Whatever happens elsewhere than where you are reading is listed here:
 ``JOBS`` is what can be done in the background, ``SCHEDULES`` when it is, and :meth:`Registry.start` begins.
+
+What only some registries need is imported where they are told apart (:func:`besides` names it): that is most of the
+program, and a registry that has no accounts is ready in half the time without.
 """
 
 from __future__ import annotations
@@ -9,37 +12,26 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sqlalchemy import bindparam, select, text
 
 from lading import settings
 from lading.access.guard import Guard, Open, guard
-from lading.access.htpasswd import Htpasswd
-from lading.access.sealing import Seal, read_key
 from lading.api.application import Application
-from lading.api.debug import DebugApplication, Figures
 from lading.api.distribution import routes
 from lading.api.observer import AccessLog, RequestObserver
 from lading.api.services import Services
 from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
-from lading.control import projects
-from lading.control.accounts import Accounts, are_on, tend
-from lading.control.audit import Syslog
-from lading.control.auditpurge import AuditPurge
-from lading.control.directory import Sync
 from lading.control.health import Health
-from lading.control.logins import decoded, in_force, stored
 from lading.control.notifications import Notifications
-from lading.control.quotas import collected
-from lading.control.replication.run import Replicate
-from lading.control.replication.triggers import Triggers
+from lading.control.usages import collected
 from lading.jobs.executions import History
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.leases import COLLECTION, Leases
@@ -58,29 +50,38 @@ from lading.registry.admission import (
 )
 from lading.registry.collect import Collect
 from lading.registry.delete import Delete
-from lading.registry.local import Local
-from lading.registry.mirror import Mirror
 from lading.registry.mirrored import brought, evict, expire
-from lading.registry.mirrors import Branch, Mirrors, patterns
 from lading.registry.pull import Pull
 from lading.registry.purge import Purge
 from lading.registry.push import Push, push_policy
 from lading.registry.uploads import Uploads
-from lading.registry.upstream import Upstream
 from lading.stores.blobs.driver import open_store
 from lading.stores.metadata.engine import is_remote, open_index
 from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
-from lading.telemetry import metrics
+
+if TYPE_CHECKING:
+    from lading.access.sealing import Seal
+    from lading.api.accounts import AccountsFace
+    from lading.api.debug import DebugApplication
+    from lading.control.accounts import Accounts
+    from lading.control.replication.run import Replicate
+    from lading.control.replication.triggers import Triggers
+    from lading.registry.mirrors import Mirrors
+    from lading.telemetry.metrics import Metrics
 
 _SECRET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
 _KEEP_SECRET = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"))
 
 
 class Registry:
-    """Everything one process needs to serve; made on the event loop it serves on."""
+    """Everything one process needs to serve; made on the event loop it serves on.
 
-    def __init__(self, configuration: Configuration, root: Path | None, index: str) -> None:
+    ``governed``: accounts are on.
+    """
+
+    def __init__(self, configuration: Configuration, root: Path | None, index: str, *, governed: bool) -> None:
+        self.governed = governed
         self.configuration = configuration
         self.store = open_store(configuration.storage, root)
         self.metadata = open_index(index, **_connections(configuration))
@@ -93,7 +94,7 @@ class Registry:
         process = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:8]}"
         self.queue = JobQueue(self.metadata, process)
         paths = [*(route.path for route in routes.ROUTES), "/v1/search", "/"]
-        self.metrics = metrics.attach(paths, [endpoint.name for endpoint in endpoints], list(JOBS))
+        self.metrics = _counting(configuration, paths, [endpoint.name for endpoint in endpoints])
         self.collect = Collect(self.metadata, self.store, self.metrics, Admission(COLLECTED))
         self.health = Health(configuration.health, self.store, configuration.storage.driver)
         self.notifications = Notifications(
@@ -106,12 +107,14 @@ class Registry:
             counting=self.metrics,
         )
         self.remembered: dict[str, Any] = {"age": configuration.jobs.history, "keep": configuration.jobs.keep}
-        self.replicate = Replicate(self.metadata, self.queue, configuration.replication.networks)
-        self.triggers = Triggers(self.metadata, self.queue, self.replicate, **self.remembered)
+        self.replicate: Replicate | None = None
+        self.triggers: Triggers | None = None
+        if governed:
+            self.replicate, self.triggers = self._replication()
         kinds = {name: kind for name, make in JOBS.items() if (kind := make(self)) is not None}
         self.worker = Worker(self.queue, kinds, slots=configuration.jobs.concurrency, counting=self.metrics)
         self.leases = Leases(self.metadata, process)
-        self.scheduler = Scheduler(self.metadata, self.queue, self.leases, timings(configuration))
+        self.scheduler = Scheduler(self.metadata, self.queue, self.leases, timings(configuration, governed=governed))
         self.mirrors: Mirrors | None = None
 
     def start(self) -> None:
@@ -125,7 +128,7 @@ class Registry:
         configuration = self.configuration
         await self.notifications.register()
         pull = self._pull()
-        if await are_on(self.metadata, configuration.accounts):
+        if self.governed:
             self.accounts = await self._open_accounts()
             self.guard = self.accounts.gate
             self.outbox.reactions = reactions(self.accounts, self.triggers)
@@ -143,26 +146,30 @@ class Registry:
             delete=Delete(self.metadata, self.outbox, admission),
             metadata=self.metadata,
             manners=settings.manners(
-                configuration, sees_all=isinstance(self.guard, Open | Htpasswd), accounts=self.accounts is not None
+                configuration, sees_all=not self.governed and configuration.auth.token is None, accounts=self.governed
             ),
             accounts=self.accounts,
             replicate=self.replicate,
             queue=self.queue,
             failing=self.health.failing,
         )
-        if self.accounts is not None:
-            verbs = services.pull, services.push, services.uploads, services.delete
-            self.replicate.open(partial(Local, *verbs), self.accounts.seal)
-        return Application(services, settings.headers(configuration), self._observer(), self.health.failing)
+        face = self._accounts_face(services, self.accounts) if self.accounts is not None else None
+        return Application(services, settings.headers(configuration), self._observer(), self.health.failing, face)
 
     def _pull(self) -> Pull:
         about = self.metadata, self.store, self.outbox, self._outage
         if not settings.upstreams(self.configuration):
             return Pull(*about)
+        from lading.registry.mirrors import Mirrors
+
         self.mirrors = Mirrors(*about)
         return self.mirrors
 
     def _mirror(self, mirrors: Mirrors) -> None:
+        from lading.registry.mirror import Mirror
+        from lading.registry.mirrors import Branch, patterns
+        from lading.registry.upstream import Upstream
+
         for prefix, section in settings.upstreams(self.configuration).items():
             upstream = Upstream.of(section, prefix)
             mirror = Mirror(
@@ -180,17 +187,43 @@ class Registry:
             )
             mirrors.add(Branch(mirror, upstream, patterns(section.allow), patterns(section.deny)))
 
+    def _replication(self) -> tuple[Replicate, Triggers]:
+        from lading.control.replication.run import Replicate
+        from lading.control.replication.triggers import Triggers
+
+        replicate = Replicate(self.metadata, self.queue, self.configuration.replication.networks)
+        return replicate, Triggers(self.metadata, self.queue, replicate, **self.remembered)
+
+    def _accounts_face(self, services: Services, accounts: Accounts) -> AccountsFace:
+        from lading.api.accounts import AccountsFace
+        from lading.registry.local import Local
+
+        assert self.replicate is not None
+        verbs = services.pull, services.push, services.uploads, services.delete
+        self.replicate.open(partial(Local, *verbs), accounts.seal)
+        return AccountsFace(services, accounts)
+
     async def _open_accounts(self) -> Accounts:
+        from lading.control import projects
+        from lading.control.accounts import Accounts
+
         configuration = self.configuration
-        seal = Seal(read_key(settings.seal_path(configuration, self.root)))
-        accounts = Accounts(self.metadata, self.outbox, seal, settings.account_settings(configuration))
+        accounts = Accounts(self.metadata, self.outbox, self.seal(), settings.account_settings(configuration))
         await accounts.open()
         for mirror in configuration.mirrors:
             await self.metadata.write(lambda tx, m=mirror: projects.ensure(tx, m.begins, public=m.public))  # type: ignore[misc]
         return accounts
 
+    def seal(self) -> Seal:
+        """What opens and closes the secrets that are kept in the index."""
+        from lading.access.sealing import Seal, read_key
+
+        return Seal(read_key(settings.seal_path(self.configuration, self.root)))
+
     def debug(self) -> DebugApplication:
         """The ASGI application of the debug address."""
+        from lading.api.debug import DebugApplication, Figures
+
         figures = None
         if self.metrics is not None:
             figures = Figures(self.metrics, self.collect, self.store, self.notifications, self.health, self.metadata)
@@ -215,6 +248,29 @@ class Registry:
             self.guard.close()
         await self.metadata.close()
         await self.store.close()
+
+
+def besides(configuration: Configuration, *, governed: bool) -> Iterator[str]:
+    """The modules that this registry needs and not every one does; whoever forks imports them before."""
+    if governed:
+        yield from ("lading.api.accounts", "lading.registry.local", "lading.control.replication.triggers")
+        yield from ("lading.control.auditpurge", "lading.control.directory")
+    elif configuration.auth.htpasswd is not None:
+        yield "lading.access.htpasswd"
+    elif configuration.auth.token is not None:
+        yield "lading.access.tokens"
+    if settings.upstreams(configuration):
+        yield from ("lading.registry.mirrors", "lading.registry.upstream", "lading.remotes.sockets")
+    if configuration.http.debug.address is not None:
+        yield "lading.api.debug"
+
+
+def _counting(configuration: Configuration, paths: Sequence[str], endpoints: Sequence[str]) -> Metrics | None:
+    if not configuration.http.debug.prometheus.enabled:
+        return None
+    from lading.telemetry import metrics
+
+    return metrics.attach(paths, endpoints, list(JOBS))
 
 
 def _connections(configuration: Configuration) -> dict[str, Any]:
@@ -246,9 +302,9 @@ def rules_of_mirrors(accounts: Accounts | None) -> dict[type, Sequence[Rule]]:
     return {BlobArrives: governed[BlobArrives], ManifestArrives: (*governed[ManifestArrives], brought)}
 
 
-def reactions(accounts: Accounts, triggers: Triggers) -> Sequence[Reaction]:
+def reactions(accounts: Accounts, triggers: Triggers | None) -> Sequence[Reaction]:
     """What follows from an event in its own transaction."""
-    return (accounts.recorder.react, triggers.react)
+    return (accounts.recorder.react, *((triggers.react,) if triggers is not None else ()))
 
 
 JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
@@ -256,25 +312,37 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "purge-uploads": lambda registry: _upkeep(registry, _purge(registry).work),
     "prune-jobs": lambda registry: Kind(History(registry.metadata, **registry.remembered).prune),
     "notify": lambda registry: registry.notifications.kind,
-    "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)),
-    "sync-directory": lambda registry: Kind(partial(_sync, registry)),
+    "tend-accounts": lambda registry: _upkeep(registry, partial(_tend, registry)) if registry.governed else None,
+    "sync-directory": lambda registry: Kind(partial(_sync, registry)) if registry.governed else None,
     "expire-mirror": lambda registry: _mirroring(expire, registry),
     "evict-mirror": lambda registry: _mirroring(evict, registry),
-    "purge-audit": lambda registry: Kind(AuditPurge(registry.metadata).work),
+    "purge-audit": lambda registry: _purge_audit(registry),  # noqa: PLW0108 - it stands further down
     "audit-syslog": lambda registry: _syslog(registry),  # noqa: PLW0108 - it stands further down
-    "replicate": lambda registry: registry.replicate.kind,
-    "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled),
-    "tend-replication": lambda registry: Kind(registry.triggers.tend),
+    "replicate": lambda registry: registry.replicate.kind if registry.replicate else None,
+    "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled) if registry.triggers else None,
+    "tend-replication": lambda registry: Kind(registry.triggers.tend) if registry.triggers else None,
 }
 """Every kind of job; None: not done in this process."""
+
+GOVERNED = frozenset(
+    [
+        "tend-accounts",
+        "sync-directory",
+        "purge-audit",
+        "audit-syslog",
+        "replicate",
+        "replicate-scheduled",
+        "tend-replication",
+    ]
+)
+"""Those that only a registry with accounts has."""
 
 SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "collect": lambda c: every(c.collect.interval) if c.collect.enabled and not _read_only(c) else None,
     "purge-uploads": lambda c: every(_purging(c).interval) if _purging(c).enabled and not _read_only(c) else None,
     "prune-jobs": lambda c: "@hourly",
-    # also where they are not named: they may be on because they were
-    "tend-accounts": lambda c: "@hourly" if c.accounts is None or c.accounts.enabled else None,
-    "tend-replication": lambda c: "@every 5m" if c.accounts is None or c.accounts.enabled else None,
+    "tend-accounts": lambda c: "@hourly",
+    "tend-replication": lambda c: "@every 5m",
     "sync-directory": lambda c: _comparing(c),  # noqa: PLW0108 - it stands further down
     "expire-mirror": lambda c: "@hourly" if any(keep.ttl for keep in settings.keeps(c)) else None,
     "evict-mirror": lambda c: "@every 1m" if any(keep.most for keep in settings.keeps(c)) else None,
@@ -283,9 +351,10 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
 """When a job is enqueued by itself; None: never."""
 
 
-def timings(configuration: Configuration) -> Mapping[str, str]:
+def timings(configuration: Configuration, *, governed: bool) -> Mapping[str, str]:
     """The schedules in force."""
-    return {name: timing for name, made in SCHEDULES.items() if (timing := made(configuration)) is not None}
+    made = {name: make(configuration) for name, make in SCHEDULES.items() if governed or name not in GOVERNED}
+    return {name: timing for name, timing in made.items() if timing is not None}
 
 
 def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kind | None:
@@ -308,31 +377,40 @@ def _purge(registry: Registry) -> Purge:
 
 
 async def _tend(registry: Registry, task: Task) -> object:
-    if not await are_on(registry.metadata, registry.configuration.accounts):
+    from lading.control.accounts import tend
+
+    return await tend(registry.metadata, registry.seal(), settings.account_settings(registry.configuration), task)
+
+
+def _purge_audit(registry: Registry) -> Kind | None:
+    if not registry.governed:
         return None
-    seal = Seal(read_key(settings.seal_path(registry.configuration, registry.root)))
-    return await tend(registry.metadata, seal, settings.account_settings(registry.configuration), task)
+    from lading.control.auditpurge import AuditPurge
+
+    return Kind(AuditPurge(registry.metadata).work)
 
 
 def _syslog(registry: Registry) -> Kind | None:
     section = registry.configuration.accounts
+    if not registry.governed:
+        return None
+    from lading.control.audit import Syslog
+
     return Kind(Syslog(registry.metadata, section.audit.syslog).work) if section and section.audit.syslog else None
 
 
 async def _sync(registry: Registry, task: Task) -> object:
-    if not await are_on(registry.metadata, registry.configuration.accounts):
-        return None
-    seal = Seal(read_key(settings.seal_path(registry.configuration, registry.root)))
+    from lading.control.directory import Sync
+    from lading.control.logins import decoded, in_force, stored
+
     configured = settings.account_settings(registry.configuration)
-    ways = in_force(decoded(await stored(registry.metadata)), seal, configured)
+    ways = in_force(decoded(await stored(registry.metadata)), registry.seal(), configured)
     return await Sync(registry.metadata, ways.directory).work(task) if ways.directory is not None else None
 
 
 def _comparing(configuration: Configuration) -> str | None:
     """When a directory is compared with; also where none is configured, since one may be set."""
     section = configuration.accounts
-    if section is not None and not section.enabled:
-        return None
     return every(section.ldap.sync if section is not None and section.ldap is not None else LdapSection().sync)
 
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 import socket
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lading.access.clientcertificates import Naming, Part
-from lading.access.failures import Lockout
-from lading.access.passwords import Policy
-from lading.access.principal import Kind as Who
-from lading.access.service import Lifetimes
-from lading.access.sessions import SessionTimes
-from lading.access.trusts import Configured
 from lading.api.aliases import Aliases
 from lading.api.request import NO_PROXIES, Headers, Proxies
 from lading.api.services import Manners
@@ -22,12 +16,14 @@ from lading.config.accounts import CertificateRule
 from lading.config.mirror import Upstream
 from lading.config.model import Configuration
 from lading.config.values import milliseconds
-from lading.control.accounts import Settings
 from lading.control.notifications import Address
-from lading.control.sections import directory_settings, oidc_settings
 from lading.errors import ConfigurationError
 from lading.registry.collection import Terms
 from lading.registry.mirrored import Keep
+
+if TYPE_CHECKING:
+    from lading.access.clientcertificates import Naming
+    from lading.control.accounts import Settings
 
 
 def terms(configuration: Configuration) -> Terms:
@@ -97,6 +93,14 @@ def seal_path(configuration: Configuration, root: Path | None) -> Path:
 
 def account_settings(configuration: Configuration) -> Settings:
     """What the configuration says of accounts; its defaults, where they are on because they were."""
+    from lading.access.failures import Lockout
+    from lading.access.passwords import Policy
+    from lading.access.service import Lifetimes
+    from lading.access.sessions import SessionTimes
+    from lading.access.trusts import Configured
+    from lading.control.accounts import Settings
+    from lading.control.sections import directory_settings, oidc_settings
+
     section = configuration.accounts or AccountsSection()
     htpasswd = configuration.auth.htpasswd
     return Settings(
@@ -147,6 +151,9 @@ def account_settings(configuration: Configuration) -> Settings:
 
 
 def _naming(rule: CertificateRule) -> Naming:
+    from lading.access.clientcertificates import Naming, Part
+    from lading.access.principal import Kind as Who
+
     part = next(part for part in Part if getattr(rule, part.value))
     kind = Who.USER if rule.user else Who.ROBOT
     return Naming(part, getattr(rule, part.value), kind, rule.user or rule.robot)

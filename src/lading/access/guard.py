@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lading.access.htpasswd import Htpasswd
 from lading.access.principal import ANONYMOUS, Principal
 from lading.access.scopes import Scope
-from lading.access.tokens import Tokens
 from lading.errors import ConfigurationError
 
 
@@ -109,8 +107,12 @@ def guard(auth: AuthSettings | None, *, provision: bool = True) -> Guard:
         problem = "auth: htpasswd and token are both set; registry clients can only follow one: remove the other"
         raise ConfigurationError(problem, [problem])
     if auth.htpasswd is not None:
+        from lading.access.htpasswd import Htpasswd  # noqa: PLC0415 - a guard is imported with what it checks with
+
         return Htpasswd.open(auth.htpasswd.path, auth.htpasswd.realm, provision=provision)
     assert auth.token is not None
+    from lading.access.tokens import Tokens  # noqa: PLC0415 - likewise
+
     return Tokens.open(
         realm=auth.token.realm,
         service=auth.token.service,

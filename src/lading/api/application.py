@@ -9,22 +9,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lading.access.authenticate import LoginRefused
-from lading.access.principal import Principal
 from lading.access.scopes import Scope
-from lading.api import certified, problems, search, token
+from lading.api import problems, search
 from lading.api.distribution import routes
 from lading.api.distribution.base import no_such_path
-from lading.api.harbor import browsers
-from lading.api.harbor import face as harbor
 from lading.api.request import FilePart, Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import RangeUnsatisfiable, send_file
 from lading.errors import LadingError, Unauthenticated, Unavailable, Unsupported
 from lading.oci import reference as references
 from lading.telemetry import logs
+
+if TYPE_CHECKING:
+    from lading.api.accounts import AccountsFace
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +47,21 @@ class Observer(Protocol):
 
 
 class Application:
-    """Answers requests with ``services``; ``headers`` go with every answer.
+    """Answers requests with ``services``; ``headers`` go with every answer, ``accounts`` answers besides where they are on.
 
     While ``failing`` names something, nothing is answered but 503, as registry:2 does.
     """
 
     def __init__(
-        self, services: Services, headers: Headers, observer: Observer, failing: Callable[[], Mapping[str, str]] = dict
+        self,
+        services: Services,
+        headers: Headers,
+        observer: Observer,
+        failing: Callable[[], Mapping[str, str]] = dict,
+        accounts: AccountsFace | None = None,
     ) -> None:
         self._services = services
+        self._accounts = accounts
         self._observer = observer
         self._failing = failing
         self._headers: Headers = [
@@ -106,12 +111,8 @@ class Application:
             await self._admit_search(request, path)
             handler = search.search if path == b"/v1/search" else search.ping
             return await handler(request, services)
-        if services.accounts is not None and path in token.PATHS:
-            return await token.answer(request, services.accounts, path, services.manners.external)
-        if services.accounts is not None and path.startswith(harbor.PREFIX + b"/"):
-            return await harbor.answer(request, services, services.accounts, path)
-        if services.accounts is not None and path.startswith(browsers.PREFIX):
-            return await browsers.answer(request, services, services.accounts, path)
+        if self._accounts is not None and (response := await self._accounts.answer(request, path)) is not None:
+            return response
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])
@@ -155,22 +156,13 @@ class Application:
             principal = guard.admit_now(authorization, wanted, request.origin)
         if principal is None:
             origin = request.origin if guard.needs_origin else ""
-            principal = await self._certified(request, wanted, origin)
+            if self._accounts is not None:
+                principal = await self._accounts.certified(request, wanted, origin)
             principal = principal or await guard.admit(authorization, wanted, origin, request.address)
         request.principal = principal
 
-    async def _certified(self, request: Request, wanted: tuple[Scope, ...], origin: str) -> Principal | None:
-        accounts = self._services.accounts
-        if accounts is None or accounts.certificates is None:
-            return None
-        try:
-            who = await certified.caller(request, accounts, self._services.manners.external)
-        except LoginRefused as refused:
-            raise accounts.gate.refusal(wanted, origin, refused.message) from None
-        return None if who is None else await accounts.gate.admit_known(who, wanted, origin)
-
     async def _admit_search(self, request: Request, path: bytes) -> None:
-        if self._services.accounts is None:
+        if self._accounts is None:
             await self._admit(request, search.PERMISSION if path == b"/v1/search" else ())
         elif path == b"/v1/search":
             # docker sends what it has and this header; podman sends nothing, and if refused asks for the catalog by name
@@ -187,9 +179,9 @@ class Application:
     ) -> None:
         """A second look at somebody who was refused, where there are accounts."""
         late = None
-        if self._services.accounts is not None and route is routes.UPLOAD:
-            late = self._late(request, wanted, *place)
-        elif self._services.accounts is not None and route is routes.UPLOADS and len(wanted) > 1:
+        if self._accounts is not None and route is routes.UPLOAD:
+            late = self._accounts.late(request, wanted, *place)
+        elif self._accounts is not None and route is routes.UPLOADS and len(wanted) > 1:
             # what may not be read cannot be mounted, as if it were not there: the blob is sent instead
             await self._admit(request, wanted[:1])
             request.mountable = False
@@ -197,14 +189,6 @@ class Application:
         if late is None:
             raise refusal
         request.principal = late
-
-    def _late(self, request: Request, wanted: tuple[Scope, ...], name: str, reference: str) -> Principal | None:
-        """Whoever began an upload may finish it although their token has expired since."""
-        accounts = self._services.accounts
-        assert accounts is not None
-        begun = self._services.uploads.begun(name, reference, request.argument("_state") or "")
-        authorization = request.header(b"authorization")
-        return accounts.gate.admit_late(authorization, wanted, begun.subject, begun.at / 1000)
 
     def _problem(self, error: LadingError) -> Response:
         response = problems.distribution(error)

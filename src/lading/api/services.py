@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lading.access.guard import Guard
 from lading.access.principal import Principal
 from lading.api.aliases import Aliases
 from lading.api.request import NO_PROXIES, Proxies
-from lading.control.accounts import Accounts
-from lading.control.replication.run import Replicate
 from lading.jobs.queue import JobQueue
 from lading.registry.delete import Delete
 from lading.registry.pull import Pull
@@ -19,6 +18,10 @@ from lading.registry.push import Push
 from lading.registry.sight import EVERYTHING, Sight
 from lading.registry.uploads import Uploads
 from lading.stores.metadata.transaction import Metadata, Transaction
+
+if TYPE_CHECKING:
+    from lading.control.accounts import Accounts
+    from lading.control.replication.run import Replicate
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Manners:
 
 @dataclass(frozen=True)
 class Services:
-    """The verbs, the door and the manners."""
+    """The verbs, the door and the manners; where accounts are on, those and what replicates."""
 
     guard: Guard
     pull: Pull
@@ -61,8 +64,8 @@ class Services:
     metadata: Metadata
     manners: Manners
     queue: JobQueue
-    replicate: Replicate
     accounts: Accounts | None = None
+    replicate: Replicate | None = None
     failing: Callable[[], Mapping[str, str]] = dict
 
     async def sight(self, tx: Transaction, who: Principal) -> Sight:

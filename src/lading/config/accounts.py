@@ -1,15 +1,15 @@
 """``accounts``: users, projects and roles of this registry's own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import SecretStr
 
 from lading.config.fields import (
+    After,
+    Before,
     Duration,
     Flag,
     Secret,
@@ -97,7 +97,7 @@ class Certificates(Section):
         (),
         "Whom a client's certificate stands for: one of commonname, email, uri; and user or robot. The first counts.",
     )
-    header: Annotated[Text, AfterValidator(_header)] = setting(
+    header: Annotated[Text, After(_header)] = setting(
         "", "The header in which a proxy of trustedproxies hands a client's certificate on; empty: none does."
     )
     authorities: tuple[Text, ...] = setting(
@@ -106,8 +106,8 @@ class Certificates(Section):
 
 
 class Oidc(Section):
-    name: Annotated[Text, AfterValidator(_label)] = setting("SSO", "What the provider is called on the page to log in.")
-    issuer: Annotated[Text, AfterValidator(_url)] = setting(
+    name: Annotated[Text, After(_label)] = setting("SSO", "What the provider is called on the page to log in.")
+    issuer: Annotated[Text, After(_url)] = setting(
         "", "The provider's issuer URL, below which its /.well-known/openid-configuration is. Required."
     )
     clientid: Text = setting("", "The client id it gave us. Required.")
@@ -119,7 +119,7 @@ class Oidc(Section):
     )
     groupsclaim: Text = setting("", "The claim that lists a user's groups; empty: groups are not taken over.")
     admingroup: Text = setting("", "Members of this group administer the registry.")
-    groupfilter: Annotated[Text, AfterValidator(_pattern)] = setting(
+    groupfilter: Annotated[Text, After(_pattern)] = setting(
         "", "A regular expression; groups in whose names it finds nothing are passed over."
     )
     userclaim: Text = setting(
@@ -137,12 +137,12 @@ class Oidc(Section):
 
 
 class Trust(Section):
-    name: Annotated[Text, AfterValidator(_label)] = setting("", "The name of the robot that is made for it. Required.")
+    name: Annotated[Text, After(_label)] = setting("", "The name of the robot that is made for it. Required.")
     project: Text = setting("", "The project it is in; * for every project. Required.")
     allow: tuple[Text, ...] = setting(("repository:pull,push",), "What it may, as for lading admin robot create.")
-    issuer: Annotated[Text, AfterValidator(_url)] = setting("", "Whose tokens are taken: the issuer's URL. Required.")
+    issuer: Annotated[Text, After(_url)] = setting("", "Whose tokens are taken: the issuer's URL. Required.")
     audience: Text = setting("", "For which audience they must be, exactly and alone. Required.")
-    claims: Annotated[Mapping[str, tuple[Text, ...]], BeforeValidator(_lists)] = setting(
+    claims: Annotated[Mapping[str, tuple[Text, ...]], Before(_lists)] = setting(
         {}, "Claims they must have, each with a pattern or a list of them: * is text without a slash, ** any. Required."
     )
     maxage: Annotated[Duration, lasting("1m", "24h")] = setting(
@@ -167,17 +167,17 @@ class Session(Section):
 
 class Accounts(Section):
     enabled: Flag = setting(True, "Keep accounts. Once they were on they stay on until this says false.")
-    admin: Annotated[Text, AfterValidator(_label)] = setting("admin", "The name of the first administrator.")
+    admin: Annotated[Text, After(_label)] = setting("admin", "The name of the first administrator.")
     adminpassword: Secret = setting(
         SecretStr(""),
         "The first administrator's password, read at the first start alone; LADING_ADMIN_PASSWORD is the same. Without "
         "either one is made and shown once.",
     )
-    realm: Annotated[Text, AfterValidator(_url)] = setting(
+    realm: Annotated[Text, After(_url)] = setting(
         "", "The token service's URL as clients reach it; empty: /service/token on whatever host they asked."
     )
-    service: Annotated[Text, AfterValidator(_label)] = setting("lading", "The audience of tokens.")
-    issuer: Annotated[Text, AfterValidator(_label)] = setting("lading", "The issuer of tokens.")
+    service: Annotated[Text, After(_label)] = setting("lading", "The audience of tokens.")
+    issuer: Annotated[Text, After(_label)] = setting("lading", "The issuer of tokens.")
     services: tuple[Text, ...] = setting(
         (), "Other registries that trust tokens of this one, by the name each has for itself (auth.token.service)."
     )
@@ -199,13 +199,13 @@ class Accounts(Section):
     createonpush: Flag = setting(False, "Make a project when an administrator pushes into one that is not there.")
     selfregistration: Flag = setting(False, "Let people make accounts for themselves.")
     everyonecreates: Flag = setting(True, "Let every user make projects; otherwise only administrators do.")
-    trustedproxies: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
+    trustedproxies: Annotated[tuple[Text, ...], After(as_networks)] = setting(
         ("127.0.0.0/8", "::1/128"),
         "Proxies whose X-Forwarded-For tells the client's address, for locks and the audit log.",
     )
     password: Password = group(Password, "Which passwords local users may have.")
     lockout: Lockout = group(Lockout, "When failed logins lock.")
-    identitynetworks: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
+    identitynetworks: Annotated[tuple[Text, ...], After(as_networks)] = setting(
         (), "Networks besides the public ones in which identity providers may be, as 10.0.0.0/8."
     )
     oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")

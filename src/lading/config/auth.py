@@ -1,13 +1,11 @@
 """``auth``: who may do what. None of it given, everyone may do everything."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import model_validator
 
-from lading.config.fields import Anything, Flag, Section, Text, setting
+from lading.config.fields import After, Anything, Flag, Section, Text, setting
 
 METHODS = ("htpasswd", "token", "silly", "none")
 ALGORITHMS = (
@@ -43,7 +41,7 @@ class Token(Section):
     issuer: Text = setting("", "Who must have issued a token. Required.")
     rootcertbundle: Text = setting("", "PEM file of certificates whose keys sign tokens. This or jwks is required.")
     jwks: Text = setting("", "JSON Web Key Set file of the keys that sign tokens. This or rootcertbundle is required.")
-    signingalgorithms: Annotated[tuple[Text, ...], AfterValidator(_algorithms)] = setting(
+    signingalgorithms: Annotated[tuple[Text, ...], After(_algorithms)] = setting(
         (),
         "The algorithms a token may be signed with; empty: every one for public keys. HS256 and its kin are refused.",
     )

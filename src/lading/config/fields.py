@@ -11,20 +11,13 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    SecretStr,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, InstanceOf, SecretStr, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from lading.config.values import (
     URL,
@@ -36,6 +29,26 @@ from lading.config.values import (
     parse_size,
     resolve,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """pydantic's, of a function that takes the value alone: pydantic's own looks at the signature of each, every time."""
+
+    check: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """The same for what was taken."""
+
+    check: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
 class Section(BaseModel):
@@ -150,7 +163,7 @@ def _not(given: Any) -> str:
     return f", not {str(given)[:60]!r}" if isinstance(given, (str, int, float)) else ""
 
 
-def one_of(*words: str) -> BeforeValidator:
+def one_of(*words: str) -> Before:
     """One of these words, in any case; a last word ``""`` stands for nothing given and goes unnamed."""
     named = [word for word in words if word]
     meant = {word.lower(): word for word in words}
@@ -161,10 +174,10 @@ def one_of(*words: str) -> BeforeValidator:
             raise ValueError(f"must be {', '.join(named[:-1])} or {named[-1]}, not {word[:60]!r}")
         return meant[word]
 
-    return BeforeValidator(check)
+    return Before(check)
 
 
-def between(least: int, most: int) -> AfterValidator:
+def between(least: int, most: int) -> After:
     """A number in these bounds, both included."""
 
     def check(value: int) -> int:
@@ -172,10 +185,10 @@ def between(least: int, most: int) -> AfterValidator:
             raise ValueError(f"must be from {least} to {most}, not {value}")
         return value
 
-    return AfterValidator(check)
+    return After(check)
 
 
-def sized(least: int, most: int) -> AfterValidator:
+def sized(least: int, most: int) -> After:
     """A number of bytes in these bounds, both included."""
 
     def check(value: int) -> int:
@@ -183,10 +196,10 @@ def sized(least: int, most: int) -> AfterValidator:
             raise ValueError(f"must be from {format_size(least)} to {format_size(most)}")
         return value
 
-    return AfterValidator(check)
+    return After(check)
 
 
-def lasting(least: str, most: str) -> AfterValidator:
+def lasting(least: str, most: str) -> After:
     """A duration in these bounds, both included."""
     low, high = parse_duration(least), parse_duration(most)
 
@@ -195,12 +208,12 @@ def lasting(least: str, most: str) -> AfterValidator:
             raise ValueError(f"must be from {least} to {most}")
         return value
 
-    return AfterValidator(check)
+    return After(check)
 
 
-def instead_of_zero(default: Any) -> AfterValidator:
+def instead_of_zero(default: Any) -> After:
     """registry:2 cannot tell 0 from absent: 0 is the default."""
-    return AfterValidator(lambda value: value or default)
+    return After(lambda value: value or default)
 
 
 def as_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -237,17 +250,17 @@ def _header_names(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     return headers
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[int, BeforeValidator(_whole), AfterValidator(_not_negative)]
-Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_not_negative)]
-SIZE = BeforeValidator(_size)
+Text = Annotated[str, Before(_text)]
+Flag = Annotated[bool, Before(_flag)]
+Whole = Annotated[int, Before(_whole)]
+Count = Annotated[int, Before(_whole), After(_not_negative)]
+Duration = Annotated[timedelta, Before(_duration), After(_not_negative)]
+SIZE = Before(_size)
 """Marks a number as one of bytes."""
 
-Size = Annotated[int, SIZE, AfterValidator(_not_negative)]
-Secret = Annotated[SecretStr, BeforeValidator(_text)]
-Anything = Annotated[Any, BeforeValidator(natural)]
-HttpUrl = Annotated[URL, InstanceOf(), BeforeValidator(_http_url)]
-Headers = Annotated[Mapping[str, tuple[Text, ...]], AfterValidator(_header_names)]
-SecretHeaders = Annotated[Mapping[str, tuple[Secret, ...]], AfterValidator(_header_names)]
+Size = Annotated[int, SIZE, After(_not_negative)]
+Secret = Annotated[SecretStr, Before(_text)]
+Anything = Annotated[Any, Before(natural)]
+HttpUrl = Annotated[URL, InstanceOf(), Before(_http_url)]
+Headers = Annotated[Mapping[str, tuple[Text, ...]], After(_header_names)]
+SecretHeaders = Annotated[Mapping[str, tuple[Secret, ...]], After(_header_names)]

@@ -1,7 +1,5 @@
 """Sections of registry:2 that Lading does not need, or does not have (yet): read, so that each is answered by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

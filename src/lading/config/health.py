@@ -1,7 +1,5 @@
 """``health``: what is looked at to say whether the registry is well; told on the debug address."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated
 

@@ -1,13 +1,13 @@
 """``http``: where to listen and how to answer."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import SecretStr
 
 from lading.config.fields import (
+    After,
+    Before,
     Duration,
     Flag,
     Headers,
@@ -100,11 +100,11 @@ def _metrics_path(path: str) -> str:
 
 
 MinimumTLS = Annotated[
-    Literal["tls1.2", "tls1.3"], BeforeValidator(_minimum), one_of("tls1.0", "tls1.1", "tls1.2", "tls1.3", "")
+    Literal["tls1.2", "tls1.3"], Before(_minimum), one_of("tls1.0", "tls1.1", "tls1.2", "tls1.3", "")
 ]
 ClientAuth = Annotated[
     Literal["verify-client-cert-if-given", "require-and-verify-client-cert"],
-    BeforeValidator(_client_auth),
+    Before(_client_auth),
     one_of(
         "request-client-cert",
         "require-any-client-cert",
@@ -132,7 +132,7 @@ class TLS(Section):
         "With clientcas: require-and-verify-client-cert or verify-client-cert-if-given.",
     )
     minimumtls: MinimumTLS = setting("tls1.2", "The least version spoken: tls1.2 or tls1.3.")
-    ciphersuites: Annotated[tuple[Text, ...], AfterValidator(_ciphers)] = setting(
+    ciphersuites: Annotated[tuple[Text, ...], After(_ciphers)] = setting(
         (), "Cipher suites for TLS 1.2; empty: those registry:2 has. TLS 1.3 has its own and always all of them."
     )
     letsencrypt: LetsEncrypt = group(
@@ -156,7 +156,7 @@ class TLS(Section):
 
 class Prometheus(Section):
     enabled: Flag = setting(False, "Serve metrics on the debug address.")
-    path: Annotated[Text, AfterValidator(_metrics_path)] = setting("/metrics", "The path of the metrics.")
+    path: Annotated[Text, After(_metrics_path)] = setting("/metrics", "The path of the metrics.")
 
 
 class Debug(Section):
@@ -187,10 +187,10 @@ class HTTP(Section):
         "host:port to listen on (:5000 is every interface), or the path of a socket when net is unix. Left out or "
         "empty, registry:2 would take a random port on every interface; Lading takes this one.",
     )
-    net: Annotated[Literal["tcp", "unix"], BeforeValidator(lambda net: net or "tcp"), one_of("tcp", "unix", "")] = (
-        setting("tcp", "tcp or unix.")
+    net: Annotated[Literal["tcp", "unix"], Before(lambda net: net or "tcp"), one_of("tcp", "unix", "")] = setting(
+        "tcp", "tcp or unix."
     )
-    prefix: Annotated[Text, AfterValidator(_prefix)] = setting("", "A path before /v2/, with a slash at both ends.")
+    prefix: Annotated[Text, After(_prefix)] = setting("", "A path before /v2/, with a slash at both ends.")
     host: Text = setting("", "The URL clients reach the registry at, where it cannot be told from their requests.")
     secret: Secret = setting(
         SecretStr(""),

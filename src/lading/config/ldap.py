@@ -1,15 +1,13 @@
 """``accounts.ldap``: a directory whose people log in here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import SecretStr
 
-from lading.config.fields import Duration, Flag, Secret, Section, Text, group, lasting, one_of, setting
+from lading.config.fields import After, Duration, Flag, Secret, Section, Text, group, lasting, one_of, setting
 
 _Scope = Annotated[Literal["base", "one", "sub"], one_of("base", "one", "sub")]
 _Nested = Annotated[Literal["auto", "chain", "search", "none"], one_of("auto", "chain", "search", "none")]
@@ -39,8 +37,8 @@ def _filter(text: str) -> str:
     return text
 
 
-_Attribute = Annotated[Text, AfterValidator(_attribute)]
-_Filter = Annotated[Text, AfterValidator(_filter)]
+_Attribute = Annotated[Text, After(_attribute)]
+_Filter = Annotated[Text, After(_filter)]
 
 
 class LdapGroups(Section):
@@ -59,7 +57,7 @@ class LdapGroups(Section):
 
 
 class Ldap(Section):
-    url: Annotated[Text, AfterValidator(_directory)] = setting(
+    url: Annotated[Text, After(_directory)] = setting(
         "", "The directory: ldaps://host, or ldap://host with starttls. Required."
     )
     starttls: Flag = setting(False, "Begin TLS on a connection of ldap://.")

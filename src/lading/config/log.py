@@ -1,7 +1,5 @@
 """``log``: how the registry tells what it does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

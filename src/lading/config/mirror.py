@@ -1,14 +1,12 @@
 """``proxy`` and ``mirrors``: other registries that are asked for what is not here. registry:2's keys, and more."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import SecretStr
 
-from lading.config.fields import Anything, Duration, Flag, Secret, Section, Size, Text, group, lasting, setting
+from lading.config.fields import After, Anything, Duration, Flag, Secret, Section, Size, Text, group, lasting, setting
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PREFIX = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*/?", re.ASCII)
@@ -28,7 +26,7 @@ def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
-Hosts = Annotated[tuple[Text, ...], AfterValidator(_hosts)]
+Hosts = Annotated[tuple[Text, ...], After(_hosts)]
 
 
 class ProxyExec(Section):
@@ -67,7 +65,7 @@ class Proxy(Upstream):
 
 
 class Mirror(Upstream):
-    prefix: Annotated[Text, AfterValidator(_prefix)] = setting(
+    prefix: Annotated[Text, After(_prefix)] = setting(
         "", "What its repositories' names begin with here, as docker.io or team/hub. Required."
     )
     namespaces: Hosts = setting(

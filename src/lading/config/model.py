@@ -5,8 +5,6 @@ The attributes are the YAML keys, so ``configuration.storage.maintenance.uploadp
 tuples, secrets ``SecretStr``. Made by ``lading.config.load.load``, which checks what single keys cannot tell.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

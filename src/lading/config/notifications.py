@@ -1,7 +1,5 @@
 """``notifications``: events posted to other services."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 

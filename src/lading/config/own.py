@@ -1,13 +1,13 @@
 """Lading's own sections: ``database``, ``server``, ``limits``, ``collect``, ``jobs``, ``search``, ``replication``."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, InstanceOf
+from pydantic import InstanceOf
 
 from lading.config.fields import (
+    After,
+    Before,
     Duration,
     Flag,
     Section,
@@ -55,7 +55,7 @@ def _kept_or_lasting(value: timedelta) -> timedelta:
 
 
 class Database(Section):
-    url: Annotated[URL, InstanceOf(), BeforeValidator(_database)] = setting(
+    url: Annotated[URL, InstanceOf(), Before(_database)] = setting(
         URL(""),
         "The index: sqlite:////path, or postgresql://user:password@host/database as libpq reads it. Empty: "
         "lading/index.sqlite under the storage's rootdirectory.",
@@ -112,7 +112,7 @@ class Collect(Section):
     grace: Annotated[Duration, lasting("0s", "87600h")] = setting(
         timedelta(hours=24), "How long content stays after the last reference to it has gone."
     )
-    untagged: Annotated[Duration, AfterValidator(_kept_or_lasting), BeforeValidator(_untagged)] = setting(
+    untagged: Annotated[Duration, After(_kept_or_lasting), Before(_untagged)] = setting(
         timedelta(hours=168),
         "How long a manifest stays that no tag, index or subject holds; keep: for ever, as in registry:2.",
     )
@@ -138,6 +138,6 @@ class Search(Section):
 
 
 class Replication(Section):
-    networks: Annotated[tuple[Text, ...], AfterValidator(as_networks)] = setting(
+    networks: Annotated[tuple[Text, ...], After(as_networks)] = setting(
         (), "Networks besides the public ones in which registries may be that are replicated with, as 10.0.0.0/8."
     )

@@ -1,16 +1,15 @@
 """``storage``: where the bytes lie, and what may be done to them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from lading.config.fields import (
     Anything,
+    Before,
     Duration,
     Flag,
     Secret,
@@ -135,7 +134,7 @@ class GCS(Section):
         "A service account's key file. Absent: GOOGLE_APPLICATION_CREDENTIALS, or the role of the machine or the "
         "workload.",
     )
-    credentials: Annotated[Secret, BeforeValidator(_key_file)] = setting(
+    credentials: Annotated[Secret, Before(_key_file)] = setting(
         SecretStr(""), "What such a file holds, as a map or as JSON; in place of keyfile."
     )
     rootdirectory: Text = setting("", "A prefix of every key; blobs below it in registry:2's layout.")

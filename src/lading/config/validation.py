@@ -1,13 +1,9 @@
 """``validation``, ``policy``, ``catalog``, ``tags``: what is taken, and how much is answered at once."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
-
-from lading.config.fields import Flag, Section, Text, Whole, group, one_of, setting
+from lading.config.fields import After, Flag, Section, Text, Whole, group, one_of, setting
 
 
 def _expression(text: str) -> str:
@@ -28,7 +24,7 @@ def _tags(count: int) -> int:
     return count or 1000
 
 
-Expression = Annotated[Text, AfterValidator(_expression)]
+Expression = Annotated[Text, After(_expression)]
 
 
 class URLs(Section):
@@ -82,10 +78,10 @@ class Policy(Section):
 
 
 class Catalog(Section):
-    maxentries: Annotated[Whole, AfterValidator(_entries)] = setting(
+    maxentries: Annotated[Whole, After(_entries)] = setting(
         1000, "The most repositories a client may ask for at once; 0 or less is 1000."
     )
 
 
 class Tags(Section):
-    maxtags: Annotated[Whole, AfterValidator(_tags)] = setting(1000, "The most tags answered at once; 0 is 1000.")
+    maxtags: Annotated[Whole, After(_tags)] = setting(1000, "The most tags answered at once; 0 is 1000.")

@@ -1,4 +1,4 @@
-"""Accounts as a whole: whether they are on, what they begin with, and what one process needs to serve them."""
+"""Accounts as a whole: what they begin with, and what one process needs to serve them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-from sqlalchemy import bindparam, select, text
 
 from lading.access.accounts import AccountsFile
 from lading.access.authenticate import Authenticate
@@ -36,6 +33,7 @@ from lading.access.sessions import Sessions, SessionTimes
 from lading.access.signing import Keyring, SigningKeys
 from lading.access.trusts import Configured, Trusts, Workloads
 from lading.access.users import User, Users
+from lading.control import switch
 from lading.control.audit import Recorder, purge
 from lading.control.projects import Belonging, Projects
 from lading.control.quotas import QuotaRules, Quotas
@@ -46,16 +44,8 @@ from lading.errors import ConfigurationError, Conflict, Denied, Invalid
 from lading.jobs.kinds import Task
 from lading.jobs.outbox import Outbox
 from lading.registry.sight import Sight
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+from lading.stores.metadata.transaction import Metadata, Transaction
 
-_FACT = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_NOTE = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
-_ON = "accounts"
 TOKEN_PATH = "/service/token"  # noqa: S105 - a path
 
 
@@ -92,27 +82,6 @@ class Settings:
     ldap: DirectorySettings | None = None
 
 
-class Named(Protocol):
-    """The section of the configuration, as far as switching on goes."""
-
-    @property
-    def enabled(self) -> bool: ...
-
-
-async def are_on(metadata: Metadata, named: Named | None) -> bool:
-    """Whether accounts are on: the configuration says, or else they are if they were."""
-    if named is not None:
-        return named.enabled
-    row = await metadata.row(_FACT, name=_ON)
-    return row is not None and row[0] == "on"
-
-
-async def note(metadata: Metadata, *, on: bool) -> None:
-    """Remember whether accounts are on, so that a section that gets lost opens nothing."""
-    value = "on" if on else "off"
-    await metadata.write(lambda tx: tx.execute(_NOTE, name=_ON, value=value))
-
-
 async def set_up(metadata: Metadata, seal: Seal, settings: Settings) -> list[str]:
     """Make what accounts begin with and is not there yet; what to tell whoever started this.
 
@@ -133,7 +102,7 @@ async def set_up(metadata: Metadata, seal: Seal, settings: Settings) -> list[str
         stored = hashed(password)
 
     async def begin(tx: Transaction) -> list[str]:
-        await tx.execute(_NOTE, name=_ON, value="on")
+        await switch.note(tx, on=True)
         keys = SigningKeys(tx, seal)
         await keys.rotate(settings.issuer, age=settings.key_lifetime, lifetime=2 * settings.lifetimes.token)
         admin = await _admin(tx, settings.admin, stored) if missing else None

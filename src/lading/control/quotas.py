@@ -23,21 +23,21 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, exists, func, select, text, update
 
 from lading.control.projects import Projects
+from lading.control.usages import ADD, HELD, NEEDED, SHARDS, TELL, release
 from lading.errors import Denied, Invalid
 from lading.jobs.events import By, QuotaExceeded, QuotaWarned
 from lading.jobs.outbox import Outbox
-from lading.registry.admission import BlobArrives, ManifestArrives, ManifestCollected, ManifestGoes, Question
+from lading.registry.admission import BlobArrives, ManifestArrives, ManifestGoes, Question
 from lading.stores.metadata.paging import Field, Listing, Page
 from lading.stores.metadata.schema.access import users
 from lading.stores.metadata.schema.content import blobs
-from lading.stores.metadata.schema.control import project_blobs, project_repositories, projects, quotas, usages
+from lading.stores.metadata.schema.control import project_blobs, projects, quotas, usages
 from lading.stores.metadata.transaction import Row, Statement, Transaction
 
 UNLIMITED = -1
 MOST_AT_ONCE = 64
 WARN_AT = 0.85
 """The part of a limit from which on a warning is given."""
-_SHARDS = 16
 
 _LIMIT = select(quotas.c.bytes, quotas.c.repositories, quotas.c.told).where(quotas.c.project_id == bindparam("project"))
 _READ_LIMIT = Statement(_LIMIT)
@@ -46,18 +46,11 @@ _SHARE_NO_LIMIT = Statement(
     _LIMIT.where(quotas.c.bytes == -1, quotas.c.repositories == -1).with_for_update(read=True, key_share=True)
 )
 _LOCK_LIMIT = Statement(_LIMIT.with_for_update())
-_LOCK_LIMIT_OF = Statement(
-    select(quotas.c.project_id)
-    .join(project_repositories, project_repositories.c.project_id == quotas.c.project_id)
-    .where(project_repositories.c.repository_id == bindparam("repository"))
-    .with_for_update(of=quotas)
-)
 _SET_LIMIT = Statement(
     update(quotas)
     .where(quotas.c.project_id == bindparam("project"))
     .values(bytes=bindparam("new_bytes"), repositories=bindparam("new_repositories"), updated_at=bindparam("now"))
 )
-_TELL = Statement(update(quotas).where(quotas.c.project_id == bindparam("project")).values(told=bindparam("what")))
 _USED = Statement(select(func.coalesce(func.sum(usages.c.bytes), 0)).where(usages.c.project_id == bindparam("project")))
 _USED_BY_ALL = Statement(select(func.coalesce(func.sum(usages.c.bytes), 0)))
 _COUNTED = Statement(
@@ -69,32 +62,15 @@ _COUNTED = Statement(
         )
     )
 )
-_NEEDED = (
-    "SELECT blob_id FROM manifest_blobs WHERE manifest_id = :manifest"
-    " UNION SELECT blob_id FROM manifests WHERE id = :manifest"
-)
 _RESERVE = Statement(
     text(
         "INSERT INTO project_blobs (project_id, blob_id, size) SELECT :project, b.id, b.size FROM blobs b"  # noqa: S608 - constants
-        " WHERE b.id IN (" + _NEEDED + ") ORDER BY b.id"
+        " WHERE b.id IN (" + NEEDED + ") ORDER BY b.id"
         " ON CONFLICT (project_id, blob_id) DO NOTHING RETURNING size"
     )
 )
-_HELD = (
-    "EXISTS (SELECT 1 FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id"
-    " JOIN project_repositories r ON r.repository_id = m.repository_id"
-    " WHERE mb.blob_id = project_blobs.blob_id AND r.project_id = :project AND m.id <> :manifest)"
-    " OR EXISTS (SELECT 1 FROM manifests m JOIN project_repositories r ON r.repository_id = m.repository_id"
-    " WHERE m.blob_id = project_blobs.blob_id AND r.project_id = :project AND m.id <> :manifest)"
-)
-_RELEASE = Statement(
-    text(
-        "DELETE FROM project_blobs WHERE project_id = :project"  # noqa: S608 - constants
-        " AND blob_id IN (" + _NEEDED + ") AND NOT (" + _HELD + ") RETURNING size"
-    )
-)
 _MANIFEST = Statement(text("SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"))
-_FORGET_UNHELD = Statement(text(f"DELETE FROM project_blobs WHERE project_id = :project AND NOT ({_HELD})"))  # noqa: S608 - constants
+_FORGET_UNHELD = Statement(text(f"DELETE FROM project_blobs WHERE project_id = :project AND NOT ({HELD})"))  # noqa: S608 - constants
 _COUNT_ALL = Statement(
     text(
         "INSERT INTO project_blobs (project_id, blob_id, size) SELECT :project, b.id, b.size FROM blobs b WHERE b.id IN ("
@@ -102,12 +78,6 @@ _COUNT_ALL = Statement(
         " JOIN project_repositories r ON r.repository_id = m.repository_id WHERE r.project_id = :project"
         " UNION SELECT m.blob_id FROM manifests m JOIN project_repositories r ON r.repository_id = m.repository_id"
         " WHERE r.project_id = :project) ORDER BY b.id ON CONFLICT (project_id, blob_id) DO NOTHING"
-    )
-)
-_ADD = Statement(
-    text(
-        "INSERT INTO usages (project_id, shard, bytes) VALUES (:project, :shard, :bytes)"
-        " ON CONFLICT (project_id, shard) DO UPDATE SET bytes = usages.bytes + excluded.bytes"
     )
 )
 _FORGET_SUM = Statement(text("DELETE FROM usages WHERE project_id = :project"))
@@ -213,7 +183,7 @@ class Quotas:
         await self._tx.execute(
             _SET_LIMIT, project=project, new_bytes=most_bytes, new_repositories=most_repositories, now=self._tx.now
         )
-        await self._tx.execute(_TELL, project=project, what="")
+        await self._tx.execute(TELL, project=project, what="")
 
     async def settle(self, project: int) -> int:
         """Count anew what a project uses, from what its manifests need; bytes."""
@@ -222,7 +192,7 @@ class Quotas:
         await self._tx.execute(_COUNT_ALL, project=project)
         used = int(await self._tx.value(_SUM, project=project))
         await self._tx.execute(_FORGET_SUM, project=project)
-        await self._tx.execute(_ADD, project=project, shard=0, bytes=used)
+        await self._tx.execute(ADD, project=project, shard=0, bytes=used)
         return used
 
     async def listed(self, page: Page) -> tuple[int, Sequence[Listed]]:
@@ -273,7 +243,7 @@ class QuotaRules:
         added = sum(row[0] for row in sizes)
         if not added:
             return
-        await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=added)
+        await tx.execute(ADD, project=project, shard=secrets.randbelow(SHARDS), bytes=added)
         if limit == UNLIMITED:
             return
         quota = Quotas(tx)
@@ -283,7 +253,7 @@ class QuotaRules:
         if used > limit:
             raise self._refused(question.name, question.by, used - added, limit, added)
         if used > WARN_AT * limit and not told:
-            await tx.execute(_TELL, project=project, what="warning")
+            await tx.execute(TELL, project=project, what="warning")
             name = question.name
             await self._outbox.emit(
                 tx, QuotaWarned(repository=name, by=question.by, project=str(project), used=used, limit=limit)
@@ -294,7 +264,7 @@ class QuotaRules:
         assert isinstance(question, ManifestGoes)
         manifest = await tx.value(_MANIFEST, repository=question.repository, digest=question.digest)
         if manifest is not None:
-            await _release(tx, question.repository, manifest)
+            await release(tx, question.repository, manifest)
 
     def _tell(self, event: QuotaExceeded) -> None:
         self._outbox.emit_soon(event)
@@ -311,12 +281,6 @@ class QuotaRules:
             "delete what is not needed, or ask for a larger one",
             detail={"used": used, "limit": limit, "asked": asked},
         )
-
-
-async def collected(tx: Transaction, question: Question) -> None:
-    """The rule that what a collected manifest alone needed is counted no more; it holds with accounts off, too."""
-    assert isinstance(question, ManifestCollected)
-    await _release(tx, question.repository, question.row)
 
 
 async def _hold(tx: Transaction, project: int, question: ManifestArrives) -> Row:
@@ -355,19 +319,6 @@ async def _check_repositories(tx: Transaction, project: int, repository: int, mo
         raise QuotaRefused(
             f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
         )
-
-
-async def _release(tx: Transaction, repository: int, manifest: int) -> None:
-    """Count no more what a manifest alone needs that is about to go."""
-    # whoever is about to need the same has this row for sharing: it is waited for, and then seen
-    project = await tx.value(_LOCK_LIMIT_OF, repository=repository)
-    if project is None:
-        return
-    sizes = await tx.rows(_RELEASE, project=project, manifest=manifest)
-    freed = sum(row[0] for row in sizes)
-    if freed:
-        await tx.execute(_ADD, project=project, shard=secrets.randbelow(_SHARDS), bytes=-freed)
-        await tx.execute(_TELL, project=project, what="")
 
 
 def _size(count: int) -> str:

@@ -19,6 +19,7 @@ from lading.api.services import Services
 from lading.control.accounts import Accounts
 from lading.control.audit import Audit
 from lading.control.projects import Project
+from lading.control.replication.run import Replicate
 from lading.errors import Invalid
 from lading.registry.sight import EVERYTHING, Sight
 from lading.stores.metadata.paging import Page
@@ -64,6 +65,12 @@ class Call:
     def known(self) -> bool:
         """Whether the caller said who they are."""
         return self.who.kind is not Kind.ANONYMOUS
+
+    @property
+    def replicate(self) -> Replicate:
+        """What reaches other registries."""
+        assert self.services.replicate is not None
+        return self.services.replicate
 
     @property
     def here(self) -> Project:

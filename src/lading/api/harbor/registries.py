@@ -136,7 +136,7 @@ async def create(call: Call) -> Response:
         trouble="",
         created_at=0,
         updated_at=0,
-        sealed=sealed(call.services.replicate.seal, login.access_secret),
+        sealed=sealed(call.replicate.seal, login.access_secret),
     )
     check(one, login.access_secret)
     await _try(call, one, login.access_secret)
@@ -239,7 +239,7 @@ async def found(tx: Transaction, endpoint: Number) -> Endpoint:
 def _changed(call: Call, before: Endpoint, given: RegistryChange) -> tuple[Endpoint, str]:
     """The endpoint as it is to be, and its password."""
     _check_login(given.credential_type or _BASIC)
-    seal = call.services.replicate.seal
+    seal = call.replicate.seal
     url = before.url if given.url is None else given.url.rstrip("/")
     secret = given.access_secret if given.access_secret not in (None, _HIDDEN) else None
     if secret is None and before.sealed and url != before.url:
@@ -266,7 +266,7 @@ def _check_login(kind: str) -> None:
 
 
 async def _try(call: Call, one: Endpoint, password: str) -> None:
-    trouble = await look(call.services.replicate, one, password)
+    trouble = await look(call.replicate, one, password)
     if trouble:
         raise Invalid(f"the registry is unhealthy: {trouble}")
 

@@ -54,7 +54,7 @@ def run(config: Path | None, work: Callable[[Transaction], Awaitable[T]]) -> T:
 def run_with(config: Path | None, work: Callable[[Metadata], Awaitable[T]]) -> T:
     """The same in as many transactions as it takes."""
     from lading.config.load import load
-    from lading.control.accounts import are_on
+    from lading.control.switch import are_on
     from lading.errors import StoreError
     from lading.stores.metadata.engine import open_index, require_index
 

@@ -25,20 +25,32 @@ def serve(config: Path | None, workers: int | None) -> None:
     """
     # Nothing of what is imported is garbage, now or later; looking for some is a tenth of the time it takes to start.
     gc.disable()
+    # pydantic would ask every package installed whether it has a plugin for it.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from lading.cli.server.supervisor import Supervisor
     from lading.config.load import load
-    from lading.telemetry import metrics
 
     configuration = load(config, os.environ)
     number = workers or configuration.server.workers or len(os.sched_getaffinity(0))
-    importlib.import_module("lading.cli.server.worker")
-    gc.freeze()
-    gc.enable()
     supervisor = Supervisor(configuration, number)
     supervisor.prepare()
-    metrics.prepare(enabled=configuration.http.debug.prometheus.enabled)
+    _import_all(configuration, governed=supervisor.accounts)
+    gc.freeze()
+    gc.enable()
     _announce(configuration, supervisor)
     supervisor.run()
+
+
+def _import_all(configuration: Configuration, *, governed: bool) -> None:
+    """Import what workers need before they are forked: once for all of them, in memory that they share."""
+    from lading.app import besides
+
+    for module in ("lading.cli.server.worker", *besides(configuration, governed=governed)):
+        importlib.import_module(module)
+    if configuration.http.debug.prometheus.enabled:
+        from lading.telemetry import metrics
+
+        metrics.prepare(enabled=True)
 
 
 def _announce(configuration: Configuration, supervisor: Supervisor) -> None:  # type: ignore[name-defined] # noqa: F821

@@ -127,8 +127,7 @@ class Supervisor:
         for other in (*self._sockets, *self._debug_sockets):
             if other is not own and other is not debug:
                 other.close()
-        root, index = self._places()
-        worker.run(self.configuration, root, index, own, debug)
+        worker.run(self.configuration, self._places(), own, debug, governed=self.accounts)
 
     def _pairs(self) -> list[tuple[socket.socket, socket.socket | None]]:
         sockets = self._sockets if len(self._sockets) > 1 else self._sockets * self.number
@@ -232,18 +231,20 @@ class Supervisor:
 
 async def _set_up_accounts(configuration: Configuration, root: Path | None, index: str) -> tuple[bool, list[str]]:
     """Whether accounts are on, and what was made for them."""
-    from lading.access.htpasswd import Htpasswd
-    from lading.access.sealing import Seal, read_key
-    from lading.control.accounts import are_on, note, set_up
-    from lading.settings import account_settings, seal_path
+    from lading.control.switch import are_on, note
     from lading.stores.metadata.engine import open_index
 
     metadata = open_index(index)
     try:
         if not await are_on(metadata, configuration.accounts):
             if configuration.accounts is not None:
-                await note(metadata, on=False)
+                await metadata.write(lambda tx: note(tx, on=False))
             return False, []
+        from lading.access.htpasswd import Htpasswd
+        from lading.access.sealing import Seal, read_key
+        from lading.control.accounts import set_up
+        from lading.settings import account_settings, seal_path
+
         htpasswd = configuration.auth.htpasswd
         if htpasswd is not None:
             Htpasswd.open(htpasswd.path, htpasswd.realm).close()

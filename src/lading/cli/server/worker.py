@@ -7,7 +7,8 @@ import contextlib
 import ctypes
 import gc
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +33,23 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    configuration: Configuration, root: Path | None, index: str, own: socket.socket, debug: socket.socket | None
+    configuration: Configuration,
+    place: tuple[Path | None, str],
+    own: socket.socket,
+    debug: socket.socket | None,
+    *,
+    governed: bool,
 ) -> None:
-    """Serve until SIGTERM, then finish what was begun."""
+    """Serve until SIGTERM, then finish what was begun; ``place``: the folder, if it is one, and the index."""
     _keep_buffers()
-    uvloop.run(_serve(configuration, root, index, own, debug))
+    uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), own, debug))
 
 
-async def _serve(
-    configuration: Configuration, root: Path | None, index: str, own: socket.socket, debug: socket.socket | None
-) -> None:
+async def _serve(make: Callable[[], Registry], own: socket.socket, debug: socket.socket | None) -> None:
     import signal
 
-    registry = Registry(configuration, root, index)
+    registry = make()  # on the loop
+    configuration = registry.configuration
     servers = [_server(configuration, await registry.application(), tls=True)]
     sockets = [own]
     if debug is not None:
