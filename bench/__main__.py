@@ -184,6 +184,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         large=20_000_000,
         small_count=100,
         huge=200_000_000,
+        requests=20_000,
         many=200_000,
         unreferenced=5_000,
         audited=1_000_000,

@@ -43,6 +43,7 @@ class Options:
     small: int = 1_000
     small_count: int = 400
     huge: int = 1_000_000_000
+    requests: int = 100_000
     many: int = 1_000_000
     unreferenced: int = 100_000
     audited: int = 10_000_000

@@ -1,13 +1,16 @@
-"""The memory figures: what the server holds while large blobs go in and come out, one of each, or a crowd of them."""
+"""The memory figures: what the server holds while large blobs go in and come out, and what requests leave behind."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from bench.figures import Figure, Metric, Options, Round, Sample
+from bench.index import fill
+from bench.pull import Load, ask
 from bench.push import REPOSITORY, Target, empty_server, payloads, push_as_docker
-from bench.servers import proportional
+from bench.servers import Lading, proportional
 from bench.wire import download
 
 
@@ -67,6 +70,32 @@ def crowd(turn: Round) -> Sample:
     return {"together_mb": held / 1e6}
 
 
+def steady(turn: Round) -> Sample:
+    """What is held more after many requests than after as many before them, which fill what is kept for the next ones.
+
+    Manifests by tag, of a thousand; all processes together, a page that they share counted once (``Pss``).
+    """
+    if not isinstance(turn.server, Lading):
+        return {}
+    root = turn.directory / "root"
+    root.mkdir(parents=True)
+    server = turn.server.beside(root, turn.directory / "server")
+    load = Load(100, 10, turn.options.connections, turn.options.seconds)
+    try:
+        fill(server, load.repositories, load.tags_each)
+        server.start()
+        held = []
+        for _ in range(2):
+            done = 0.0
+            while done < turn.options.requests:
+                done += ask(server, load, turn.seed)["requests"]
+            held.append(sum(proportional(process) for process in server.processes()))
+    finally:
+        server.stop()
+        shutil.rmtree(turn.directory)
+    return {"held_mb": held[1] / 1e6, "grown_mb": (held[1] - held[0]) / 1e6}
+
+
 def figures(options: Options) -> tuple[Figure, ...]:
     """The memory figures."""
     return (
@@ -75,6 +104,16 @@ def figures(options: Options) -> tuple[Figure, ...]:
             f"memory, {options.crowd // 2} blobs of {options.huge / 1e9:g} GB in and as many out at once",
             (Metric("together_mb", "most that all processes held together", "MB", "less"),),
             crowd,
+            static=False,
+        ),
+        Figure(
+            "memory-requests",
+            f"memory, after {options.requests} manifest GETs and as many again",
+            (
+                Metric("held_mb", "all processes, at the end", "MB", "less"),
+                Metric("grown_mb", "more than half way", "MB", "less"),
+            ),
+            steady,
             static=False,
         ),
         Figure(
