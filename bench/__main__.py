@@ -28,6 +28,7 @@ from bench import (
     postgres,
     pull,
     push,
+    replication,
     report,
     tls,
 )
@@ -164,6 +165,7 @@ def _all(options: Options) -> tuple[Figure, ...]:
         docker,
         client,
         mirror,
+        replication,
         memory,
         growth,
         accounts,

@@ -1,4 +1,5 @@
-"""The client's figures: ``lading push``, ``pull`` and ``copy`` of an image of twenty layers, and skopeo doing the same.
+"""The client's figures: ``lading push``, ``pull`` and ``copy`` of an image of twenty layers, and skopeo doing the same; and
+what a command costs that has next to nothing to do.
 
 Whole commands, from their start to their end, one after the other on the same bytes; who goes first turns from round to
 round, and what is still to be written to disk is written before either begins. Both push from an OCI folder and pull
@@ -15,11 +16,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from bench.figures import Figure, Metric, Options, Round, Sample
@@ -29,6 +31,7 @@ from tests.support.images import CONFIG, INDEX, LAYER, MANIFEST
 from tests.support.lading import PROGRAM
 
 _LAYERS = 20
+_STARTS = 15
 _TAG = "bench"
 _MINUTES = 20 * 60
 
@@ -61,6 +64,17 @@ def figures(options: Options) -> tuple[Figure, ...]:
         Figure("client-push", f"push {size}", metrics, _push, static=False),
         Figure("client-pull", f"pull {size}", metrics, _pull, static=False),
         Figure("client-copy", f"copy from one registry to another {size}", metrics, _copy, static=False),
+        Figure(
+            "client-start",
+            f"lading tags and skopeo list-tags of a repository with one tag, medians of {_STARTS}",
+            (
+                Metric("lading_cpu_ms", "lading's CPU", "ms", "less"),
+                Metric("skopeo_cpu_ms", "skopeo's CPU", "ms", "less"),
+                Metric("version_cpu_ms", "lading --version's CPU", "ms", "less"),
+            ),
+            _start,
+            static=False,
+        ),
     )
 
 
@@ -100,6 +114,22 @@ def _copy(turn: Round) -> Sample:
                 return work(Tools(["copy", "--quiet", here, there], between))
 
         return _both(turn, copy)
+
+
+def _start(turn: Round) -> Sample:
+    with _empty(turn, "source") as server:
+        layout = turn.directory / "small"
+        folder = _stored_image(layout, [b"x"])
+        home = turn.directory / "home"
+        _run([str(PROGRAM), *_pushing(folder, server).lading], home)
+        name = _name(server).removesuffix(f":{_TAG}")
+        listing = ["list-tags", "--tls-verify=false", f"docker://{name}"]
+        costs: dict[str, list[float]] = {"lading": [], "skopeo": [], "version": []}
+        for _ in range(_STARTS):
+            costs["lading"].append(_done_by("lading", home, Tools(["tags", name], listing)).cpu)
+            costs["skopeo"].append(_done_by("skopeo", home, Tools(["tags", name], listing)).cpu)
+            costs["version"].append(_run([str(PROGRAM), "--version"], home).cpu)
+    return {f"{name}_cpu_ms": median(times) * 1e3 for name, times in costs.items()}
 
 
 def _both(turn: Round, work: Callable[[Callable[[Tools], Cost]], Cost]) -> Sample:
@@ -173,17 +203,22 @@ def _image(turn: Round) -> Iterator[Path]:
     """The image as an OCI layout, made once: layers of a few bytes of their own and a long rest that they share."""
     layout = turn.kept.directory / "client-image"
     rest = gzip.compress(os.urandom(turn.options.large), 0)
+    yield _stored_image(layout, [rest] * _LAYERS)
+    shutil.rmtree(layout)
+
+
+def _stored_image(layout: Path, layers: Sequence[bytes]) -> Path:
+    """Write an image's layout: each layer has a beginning of its own before what is given."""
     (layout / "blobs" / "sha256").mkdir(parents=True)
-    layers = [_stored(layout, LAYER, gzip.compress(os.urandom(16), 0), rest) for _ in range(_LAYERS)]
-    diffs = [layer["digest"] for layer in layers]  # nobody unpacks them
+    stored = [_stored(layout, LAYER, gzip.compress(os.urandom(16), 0), rest) for rest in layers]
+    diffs = [layer["digest"] for layer in stored]  # nobody unpacks them
     platform = {"os": "linux", "architecture": "amd64"}
     config = _stored(layout, CONFIG, _json({**platform, "rootfs": {"type": "layers", "diff_ids": diffs}}))
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": stored}
     named = {**_stored(layout, MANIFEST, _json(manifest)), "annotations": {"org.opencontainers.image.ref.name": _TAG}}
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (layout / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
-    yield layout
-    shutil.rmtree(layout)
+    return layout
 
 
 def _stored(layout: Path, media_type: str, *parts: bytes) -> dict[str, object]:

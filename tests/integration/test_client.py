@@ -286,10 +286,49 @@ def test_bash_completes(user: User, tmp_path: Path) -> None:
     pressed = (
         'COMP_WORDS=(lading copy --src); COMP_CWORD=2; _lading_completion lading --src copy; echo "${COMPREPLY[@]}"'
     )
-    path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
-    done = run(["bash", "-c", f". {tmp_path}/script; {pressed}"], environment={**user.environment, "PATH": path})
+    done = run(["bash", "-c", f". {tmp_path}/script; {pressed}"], environment=shell(user))
     assert done.stdout.split() == ["--src-plain-http", "--src-insecure"]
     assert done.stderr == ""
+
+
+def test_fish_completes(user: User) -> None:
+    """fish itself says what Tab would offer, with the words that explain it."""
+    folder = Path(user.environment["XDG_CONFIG_HOME"]) / "fish" / "completions"
+    folder.mkdir(parents=True)
+    (folder / "lading.fish").write_text(user("completion", "fish"))
+    done = run(["fish", "-c", 'complete -C "lading pu"; complete -C "lading copy --src"'], environment=shell(user))
+    offered = [line.partition("\t") for line in done.stdout.splitlines()]
+    assert {name for name, _, _ in offered} == {"pull", "push", "--src-plain-http", "--src-insecure"}
+    assert all(why for _, _, why in offered)
+    assert done.stderr == ""
+
+
+_PRESSED = r"""
+zmodload zsh/zpty
+zpty terminal 'zsh -f -i'
+zpty -w terminal "PS1= fpath=($1 \$fpath); stty cols 200; autoload -Uz compinit; compinit -D -u; print rea''dy"
+zpty -r terminal line '*ready*'
+zpty -n -w terminal $'lading compl\t'
+zpty -r terminal line '*etion*'
+zpty -n -w terminal $'\x15lading copy --src-p\t'
+zpty -r terminal line '*lain-http*'
+print completed
+"""
+
+
+def test_zsh_completes(user: User, tmp_path: Path) -> None:
+    """zsh on a terminal of its own, with the script where its documentation wants it, and Tab pressed twice: it adds the rest."""
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "functions" / "_lading").write_text(user("completion", "zsh"))
+    (tmp_path / "pressed").write_text(_PRESSED)
+    done = run(["zsh", "-f", str(tmp_path / "pressed"), str(tmp_path / "functions")], environment=shell(user))
+    assert done.stdout == "completed\n"
+
+
+def shell(user: User) -> dict[str, str]:
+    """A shell's environment, in which lading is found."""
+    path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
+    return {**user.environment, "PATH": path, "TERM": "xterm"}
 
 
 @pytest.mark.parametrize("words", [["--version"], ["tags", "--help"], ["images", "-q"], ["pull", "--help"]])
@@ -302,3 +341,15 @@ def test_a_command_starts_without_what_it_does_not_need(user: User, words: list[
     assert not imported & {"httpx2", "rich", "uvicorn", "sqlalchemy", "pydantic", "cryptography", "lading.registry"}
     assert not imported & {"asyncio", "uvloop", "tarfile"}
     assert len(imported) < 400
+
+
+def test_a_request_is_made_without_what_it_does_not_need(user: User, registry: Lading) -> None:
+    """A command over the network: its loop, an HTTP client, and nothing that only others need."""
+    user.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    done = user.run("tags", f"{registry.host}/nothing/here")
+    assert done.returncode == 3
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert {"asyncio", "httpx2"} <= imported
+    roots = {name.partition(".")[0] for name in imported}
+    assert not roots & {"rich", "pydantic", "cryptography", "sqlalchemy", "uvicorn", "alembic", "msal", "botocore"}
+    assert not imported & {"tarfile", "lading.registry", "lading.config", "lading.stores"}

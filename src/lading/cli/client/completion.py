@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import click
 
+_FIRST = '    _lading_completion "$@"\n'
+"""How zsh's script completes while it is being loaded; only then, so the next Tab would do nothing."""
+_REGISTERED = "    compdef _lading_completion lading\n"
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -18,4 +22,5 @@ def completion(context: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(context.find_root().command, {}, "lading", "_LADING_COMPLETE").source())
+    script = kind(context.find_root().command, {}, "lading", "_LADING_COMPLETE").source()
+    click.echo(script.replace(_FIRST, f"{_REGISTERED}{_FIRST}"))
