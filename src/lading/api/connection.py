@@ -306,6 +306,11 @@ class Connection(asyncio.Protocol):
         self.moved()
         return self.intake
 
+    def answered(self) -> None:
+        """The application is done with a request, and so is whoever read its body."""
+        if self.intake is not None:
+            self.intake.finish()
+
     def taken_in(self, intake: Intake, error: Exception | None) -> None:
         """Read here again, behind what was taken in."""
         self.intake = None

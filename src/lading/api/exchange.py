@@ -57,6 +57,9 @@ class Line(Protocol):
     def finished(self, exchange: Exchange) -> None:
         """A response was sent whole."""
 
+    def answered(self) -> None:
+        """The application is done with a request."""
+
 
 class Exchange:
     """One request and its response."""
@@ -90,6 +93,7 @@ class Exchange:
             log.exception("the application failed")
         finally:
             running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self.connection.answered()
             if self.sender is not None:
                 self.sender.close()
                 self.sender = None

@@ -53,6 +53,7 @@ class Intake:
         self.overrun = False
         """Whether something came behind the end: whoever sent it must send it again, on another connection."""
         self._source = source
+        self._parser = source.parser  # the connection lets go of it when it is lost
         self._receive = receive
         self._pieces: list[bytes] = []
         self._unread = 0
@@ -98,7 +99,7 @@ class Intake:
 
     def _decoded(self, buffer: memoryview, count: int) -> int:
         try:
-            self._source.parser.feed_data(buffer[:count])
+            self._parser.feed_data(buffer[:count])
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:

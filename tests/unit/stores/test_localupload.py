@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lading.oci.digest import CANONICAL
+from lading.oci.digest import CANONICAL, Digest
 from lading.stores.blobs.disk import write_all
 from lading.stores.blobs.filesystem import FilesystemStore
 
@@ -23,6 +23,11 @@ async def endless() -> AsyncIterator[bytes]:
     """A body that goes on."""
     while True:
         yield PIECE
+
+
+async def small() -> AsyncIterator[bytes]:
+    """A body of a few bytes."""
+    yield b"small"
 
 
 async def test_a_thread_that_still_writes_for_a_cancelled_request_writes_to_no_other_file(
@@ -62,4 +67,20 @@ async def test_a_thread_that_still_writes_for_a_cancelled_request_writes_to_no_o
     for other in others:
         os.close(other)
     assert await store.discard_upload("some/where", left.uuid)
+    await store.close()
+
+
+async def test_an_upload_that_is_closed_while_it_is_synced_stays_open_until_then(tmp_path: Path) -> None:
+    """As where the row that goes beside it cannot be written: the sync goes on by itself."""
+    store = FilesystemStore(tmp_path / "store")
+    sessions = [await store.begin("some/where", CANONICAL) for _ in range(20)]
+    for session in sessions:
+        session.aim(Digest.of(b"small"))
+        await session.append(small())
+    syncs = [asyncio.create_task(session.sync()) for session in sessions]
+    await asyncio.sleep(0)
+    for session in sessions:
+        await session.close()
+    await asyncio.gather(*syncs)
+    assert [found.size async for found in store.uploads()] == [5] * 20
     await store.close()

@@ -32,7 +32,7 @@ Steps: TypeAlias = "Generator[Syncs, None, T]"
 class _Job(Waiting):
     steps: Steps[Any]
     wanted: Syncs = ()
-    failed: OSError | None = None
+    failed: Exception | None = None
     done: bool = False
 
     def step(self) -> None:
@@ -89,7 +89,7 @@ class Group:
 
 
 def _sync(jobs: list[_Job]) -> None:
-    done: dict[int | Path, OSError | None] = {}
+    done: dict[int | Path, Exception | None] = {}
     for job in jobs:
         for wanted in job.wanted:
             if wanted not in done:
@@ -97,12 +97,12 @@ def _sync(jobs: list[_Job]) -> None:
             job.failed = job.failed or done[wanted]
 
 
-def _synced(wanted: int | Path) -> OSError | None:
+def _synced(wanted: int | Path) -> Exception | None:
     try:
         if isinstance(wanted, int):
             os.fdatasync(wanted)
         else:
             sync_folder(wanted)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told to who wanted it: the thread goes on for others
         return error
     return None

@@ -69,12 +69,24 @@ class LocalUpload:
         self._hashed = 0
         self._begun = size
         self._aimed = False
+        self._working = 0
+        self._closed = False
         self._grew: Callable[[int], None] | None = None
         self._unwritten: list[bytes] = []
 
     async def _held(self, function: Any, *arguments: Any) -> Any:
         """Work in a thread with the file, which stays open until it is done."""
-        return await to_its_end(self._store.blocking(function, *arguments))
+        with self._at_work():
+            return await to_its_end(self._store.blocking(function, *arguments))
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            self._close_unused()
 
     def aim(self, digest: Digest) -> None:  # noqa: ARG002 - a file is renamed into its place, whatever its digest
         """From now on a few bytes may wait until they are synced."""
@@ -102,7 +114,7 @@ class LocalUpload:
                     continue
                 batch.append(chunk)
                 waiting += len(chunk)
-                if waiting < _BATCH and not (self._grew and (pending is None or pending.done())):
+                if waiting < _BATCH and not self._grew:
                     continue
                 # one batch is hashed and written in a thread while the next arrives
                 if pending is not None:
@@ -149,7 +161,7 @@ class LocalUpload:
             self._hashed = self.size
             self._have_written()
 
-        with translated():
+        with self._at_work(), translated():
             await self._store.inflows.empty(inflow, take)
         return self.size - before
 
@@ -211,7 +223,8 @@ class LocalUpload:
 
     async def sync(self) -> None:
         if self.size <= _SMALL:
-            await to_its_end(self._store.together(self._sync_together()))
+            with self._at_work():
+                await to_its_end(self._store.together(self._sync_together()))
         else:
             await self._held(self._sync)
 
@@ -240,7 +253,12 @@ class LocalUpload:
         return self._store.layout.upload(self._state.repository, self._state.uuid)
 
     async def close(self) -> None:
-        if self._descriptor >= 0:
+        self._closed = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        # whoever asked may have gone: cancelled, or as something else failed beside; the number is another file's then
+        if self._closed and not self._working and self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
