@@ -101,8 +101,13 @@ def test_a_bad_chunk_in_the_middle(server: Lading, kept: Kept, bad: bytes) -> No
 def test_endless_trailers_behind_a_large_body(server: Lading) -> None:
     with Wire(server) as wire:
         wire.request("POST", WHOLE, CHUNKED).send(*chunks(DATA, odd()), b"0\r\n")
-        for _ in range(2000):
-            wire.send(b"X-Trailer: " + b"x" * 200 + b"\r\n")
+        for _ in range(400):
+            try:
+                wire.socket.sendall((b"X-Trailer: " + b"x" * 200 + b"\r\n") * 300)
+            except OSError:
+                break
+        else:
+            pytest.fail("the server read 25 MB of trailers")
         answer = wire.answer()
         assert answer is None or answer.status in (400, 431)
         assert wire.closed()
