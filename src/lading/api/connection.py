@@ -291,10 +291,12 @@ class Connection(asyncio.Protocol):
     def take_in(self, scope: dict[str, Any]) -> Intake | None:
         """The rest of a request's body, to be read past this connection; None where it is not worth it, or cannot be."""
         exchange = self.incoming
-        if exchange is None or exchange.scope is not scope or self.scheme != "http" or self.closing or self.refusal:
+        if exchange is None or not exchange.more_body or exchange.chunks or exchange.scope is not scope:
+            return None
+        if self.scheme != "http" or self.closing or self.refusal:
             return None
         left = exchange.body_left()
-        if not exchange.more_body or exchange.chunks or (exchange.received if left is None else left) < LARGE:
+        if (exchange.received if left is None else left) < LARGE:
             return None
         try:
             self.intake = Intake(self, exchange.receive, left)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from lading.errors import Invalid
 from lading.jobs.schedule import Schedules, following
 from lading.stores.metadata.transaction import Transaction
 
 GC, PURGE = "gc", "purgeaudit"
-MANUAL, NEVER = "Manual", "None"
+MANUAL: Final = "Manual"
+NEVER: Final = "None"
 _CRON = {"Hourly": "0 0 * * * *", "Daily": "0 0 0 * * *", "Weekly": "0 0 0 * * 0"}
 
 
@@ -28,7 +29,6 @@ def timing(kind: str, cron: str, now: int) -> str:
     return found
 
 
-async def put(tx: Transaction, subject: str, job: str, kind: str, cron: str, parameters: Mapping[str, Any]) -> None:
-    """Set when a chore runs: jobs named ``job``; raises ``Invalid``."""
-    kept = {"type": kind, "parameters": parameters}
-    await Schedules(tx).put(schedule_name(subject), job, timing(kind, cron, tx.now), kept)
+async def put(tx: Transaction, subject: str, job: str, kind: str, timing: str, parameters: Mapping[str, Any]) -> None:
+    """Set when (:func:`timing`) a chore runs, as jobs named ``job``."""
+    await Schedules(tx).put(schedule_name(subject), job, timing, {"type": kind, "parameters": parameters})

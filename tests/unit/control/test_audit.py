@@ -226,20 +226,27 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("page", QUESTIONS, ids=str)
-async def test_things_are_found_and_sorted_by_without_a_walk(tmp_path: Path, page: Page) -> None:
-    """Also where thousands of rows are alike in what is sorted by: which of them comes first follows the direction."""
-    path = tmp_path / "index.sqlite"
+async def filled(folder: Path, rows: int, resource: str, project: str, actor: str) -> Metadata:
+    """An index with so many pulls in its audit log; ``resource`` and ``actor`` are SQL over a row's number ``i``."""
+    path = folder / "index.sqlite"
     metadata = open_index(f"sqlite:///{path}")
     await metadata.write(lambda tx: Audit(tx).purge(0))
     with sqlite3.connect(path) as connection:
         connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) INSERT INTO audit (happened_at,"
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO audit (happened_at,"
             " operation, resource_type, resource, project, actor, address, result, count, detail) SELECT i, 'pull', 'artifact',"
-            " CASE WHEN i = 77 THEN 'team/app:rare' ELSE 'team/app:' || (i / 4500) END, 'team', 'alice', '', 'success', 1, ''"
-            " FROM n"
+            f" {resource}, ?, {actor}, '', 'success', 1, '' FROM n",
+            (rows, project),
         )
     connection.close()
+    return metadata
+
+
+@pytest.mark.parametrize("page", QUESTIONS, ids=str)
+async def test_things_are_found_and_sorted_by_without_a_walk(tmp_path: Path, page: Page) -> None:
+    """Also where thousands of rows are alike in what is sorted by: which of them comes first follows the direction."""
+    resource = "CASE WHEN i = 77 THEN 'team/app:rare' ELSE 'team/app:' || (i / 4500) END"
+    metadata = await filled(tmp_path, 9000, resource, "team", "'alice'")
 
     async def look(tx: Transaction) -> None:
         _, entries = await Audit(tx).listed(page)
@@ -262,16 +269,7 @@ async def test_things_are_found_and_sorted_by_without_a_walk(tmp_path: Path, pag
 
 
 async def test_words_that_are_late_in_the_alphabet_are_counted_without_a_walk(tmp_path: Path) -> None:
-    path = tmp_path / "index.sqlite"
-    metadata = open_index(f"sqlite:///{path}")
-    await metadata.write(lambda tx: Audit(tx).purge(0))
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) INSERT INTO audit (happened_at,"
-            " operation, resource_type, resource, project, actor, address, result, count, detail) SELECT i, 'pull', 'artifact',"
-            " '', '', CASE WHEN i % 3 THEN 'alice' ELSE 'zoe' END, '', 'success', 1, '' FROM n"
-        )
-    connection.close()
+    metadata = await filled(tmp_path, 60_000, "''", "", "CASE WHEN i % 3 THEN 'alice' ELSE 'zoe' END")
 
     def looking_for(word: str) -> Work[None]:
         async def look(tx: Transaction) -> None:

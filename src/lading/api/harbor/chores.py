@@ -20,7 +20,6 @@ from lading.jobs.schedule import Schedules
 from lading.stores.metadata.transaction import Transaction
 
 _STATES = {"waiting": "Pending", "running": "Running", "done": "Success", "failed": "Error", "cancelled": "Stopped"}
-_MANUAL: Type = "Manual"
 _MOST_PARAMETERS = 4096
 
 
@@ -152,18 +151,18 @@ class Chore:
         if when.type != chores.NEVER:
             self.check(call, parameters)
         timing = when.cron
-        if when.type not in (_MANUAL, chores.NEVER):
+        if when.type not in (chores.MANUAL, chores.NEVER):
             timing = chores.timing(when.type, when.cron, call.services.metadata.now())
 
         async def change(tx: Transaction) -> int:
             await call.note(tx, "update", self.subject, when.type, detail=timing)
-            if when.type == _MANUAL:
+            if when.type == chores.MANUAL:
                 payload = {"parameters": parameters}
                 return (await call.services.queue.enqueue(tx, self.kind, payload, key=self.kind)).job
             if when.type == chores.NEVER:
                 await Schedules(tx).remove(self.schedule_name)
             else:
-                await chores.put(tx, self.subject, self.kind, when.type, when.cron, parameters)
+                await chores.put(tx, self.subject, self.kind, when.type, timing, parameters)
             return 0
 
         return await call.services.metadata.write(change)
@@ -183,7 +182,7 @@ class Chore:
             job_kind="MANUAL" if manual else "SCHEDULE",
             job_parameters=_text(told),
             job_status=_STATES[one.state],
-            schedule=When(type=_MANUAL if manual else "Schedule"),
+            schedule=When(type=chores.MANUAL if manual else "Schedule"),
             deleted=False,
             creation_time=moment(one.created_at),
             update_time=moment(one.ended_at or one.began_at or one.created_at),

@@ -66,11 +66,12 @@ async def _set(run: Import, tx: Transaction, kind: _Kind, entry: Mapping[str, An
     if unknown := _take_unknown(parameters):
         run.report.leave("event", f"{', '.join(unknown[:20])} of the {kind.shown}", "there is none of that name here")
     kind.check(parameters)
-    chores.timing(text(when, "type"), text(when, "cron"), tx.now)
+    name = text(when, "type")
+    timing = chores.timing(name, text(when, "cron"), tx.now)
     run.report.count("schedules", made=True)
     if not run.dry:
-        await chores.put(tx, kind.subject, kind.job, text(when, "type"), text(when, "cron"), parameters)
-        await run.note(tx, "update", kind.subject, text(when, "type"))
+        await chores.put(tx, kind.subject, kind.job, name, timing, parameters)
+        await run.note(tx, "update", kind.subject, name)
 
 
 def _parameters(entry: Mapping[str, Any], says: frozenset[str]) -> dict[str, Any]:
