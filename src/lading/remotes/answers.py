@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lading import errors
-
-if TYPE_CHECKING:
-    import httpx2
+from lading.remotes.transport import Answer
 
 MAX_ERROR = 64 << 10
 """How much of an error's body is read, in bytes."""
@@ -19,35 +16,28 @@ TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may go well."""
 
 
-async def read(answer: httpx2.Response, most: int, what: str) -> bytes:
+async def read(answer: Answer, most: int, what: str) -> bytes:
     """The body, at most so many bytes; :class:`~lading.errors.BadAnswer` when it is longer."""
-    import httpx2  # noqa: PLC0415 - its import takes longer than most commands
-
-    from lading.remotes.transport import explained  # noqa: PLC0415 - imports httpx2 likewise
-
     body = bytearray()
-    try:
-        async for chunk in answer.aiter_raw():
-            body += chunk
-            if len(body) > most:
-                raise errors.BadAnswer(f"{answer.url.host} sends more than {most:,} bytes as {what}; that is refused")
-    except (httpx2.HTTPError, OSError) as error:
-        raise explained(error, answer.url.host) from None
+    async for chunk in answer.pieces():
+        body += chunk
+        if len(body) > most:
+            raise errors.BadAnswer(f"{answer.host} sends more than {most:,} bytes as {what}; that is refused")
     return bytes(body)
 
 
-async def document(answer: httpx2.Response, most: int, what: str) -> dict[str, Any]:
+async def document(answer: Answer, most: int, what: str) -> dict[str, Any]:
     """The body as a JSON object."""
     try:
         value = json.loads(await read(answer, most, what))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise errors.BadAnswer(f"{answer.url.host} sends as {what} something that is no JSON object")
+        raise errors.BadAnswer(f"{answer.host} sends as {what} something that is no JSON object")
     return value
 
 
-async def refusal(answer: httpx2.Response, host: str, what: str) -> errors.LadingError:
+async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
     """The error that an answer stands for; ``what`` was asked for. Reads the body."""
     said = _said(await _some(answer))
     status = answer.status_code
@@ -72,18 +62,22 @@ async def refusal(answer: httpx2.Response, host: str, what: str) -> errors.Ladin
     return errors.BadAnswer(f"{host} answers {status} to {what}{tail}")
 
 
-def retry_after(answer: httpx2.Response) -> float:
+def retry_after(answer: Answer) -> float:
     """How long the answer asks to wait, in seconds; 0 when it does not say (RFC 9110 section 10.2.3)."""
     value = answer.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(min(int(value[:9]), 1 << 30))
+    if not value:
+        return 0.0
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - dear to import, and hardly anybody sends a date
+
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
         return 0.0
 
 
-async def _some(answer: httpx2.Response) -> bytes:
+async def _some(answer: Answer) -> bytes:
     """The beginning of an error's body: whatever comes of it."""
     try:
         return await read(answer, MAX_ERROR, "an error")

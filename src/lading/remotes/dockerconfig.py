@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,6 +119,8 @@ class DockerConfig:
 
     def _write(self, document: dict[str, Any]) -> None:
         """Replace the file in one step; it is never there in part, and never readable by others."""
+        import tempfile  # noqa: PLC0415 - most commands write none, and compression comes with it
+
         target = Path(os.path.realpath(self.path))  # a link to a file elsewhere stays one
         try:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from lading.errors import ManifestUnknown, Unreachable
+from lading.errors import BadAnswer, ManifestUnknown, Unreachable
 from lading.oci.reference import Reference
 from lading.remotes import answers, files
+from lading.remotes.transport import Policy, Transport
+
+_SILENCE = 300.0
+"""How many seconds an engine may need before the next piece: it packs the image as it goes."""
 
 
 def socket_of(environment: Mapping[str, str]) -> Path | None:
@@ -27,27 +31,24 @@ def socket_of(environment: Mapping[str, str]) -> Path | None:
 
 async def save(socket: Path, reference: Reference, target: Path) -> None:
     """Write what ``docker save`` would, without docker's client; :class:`ManifestUnknown` when it has no such image."""
-    import httpx2  # noqa: PLC0415 - its import takes longer than most commands
-
-    transport = httpx2.AsyncHTTPTransport(uds=str(socket))
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://engine", timeout=httpx2.Timeout(300, connect=5)
-    ) as client:
+    transport = Transport("engine", Policy(scheme="http", socket=str(socket), silence=_SILENCE))
+    place = f"the engine at {socket}"
+    try:
+        answer = await transport.send("GET", f"http://engine/images/{quote(str(reference), safe='')}/get")
         try:
-            request = client.build_request("GET", f"/images/{quote(str(reference), safe='')}/get")
-            answer = await client.send(request, stream=True)
-            try:
-                if answer.status_code == 404:
-                    raise ManifestUnknown(f"the engine at {socket} has no image {reference}")
-                if answer.status_code != 200:
-                    raise await answers.refusal(answer, f"the engine at {socket}", str(reference))
-                offset = 0
-                async with files.published(target, sync=False) as handle:
-                    async for chunk in answer.aiter_raw(files.PIECE):
-                        with files.told(f"write {target}"):
-                            await asyncio.to_thread(files.write_all, handle, chunk, offset)
-                        offset += len(chunk)
-            finally:
-                await answer.aclose()
-        except (httpx2.HTTPError, OSError) as error:
-            raise Unreachable(f"the engine at {socket} does not answer: {error}") from None
+            if answer.status_code == 404:
+                raise ManifestUnknown(f"{place} has no image {reference}")
+            if answer.status_code != 200:
+                raise await answers.refusal(answer, place, str(reference))
+            offset = 0
+            async with files.published(target, sync=False) as handle:
+                async for chunk in answer.pieces():
+                    with files.told(f"write {target}"):
+                        await asyncio.to_thread(files.write_all, handle, chunk, offset)
+                    offset += len(chunk)
+        finally:
+            await answer.aclose()
+    except (Unreachable, BadAnswer) as error:
+        raise Unreachable(f"{place} does not answer: {error.message}") from None
+    finally:
+        await transport.close()

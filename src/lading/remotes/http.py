@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from lading import errors
@@ -15,21 +15,15 @@ from lading.oci.manifest import Descriptor, Manifest, parse
 from lading.remotes import answers, uploads
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.session import Session
-from lading.remotes.transport import joined
+from lading.remotes.stream import Body, pieces_of
+from lading.remotes.transport import Answer, joined
 from lading.remotes.verify import Verifier
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from lading.remotes.sockets import Body
 
 ACCEPT = f"{mediatypes.OCI_INDEX}, {mediatypes.OCI_MANIFEST}, {mediatypes.DOCKER_LIST}, {mediatypes.DOCKER_MANIFEST}, */*;q=0.1"
 _PAGE = 1000
 _MAX_LIST = 32 << 20
 _MAX_PAGES = 100_000
 _PIECE = 1 << 20
-_DIRECT = 1 << 20
-"""A connection of which so many bytes are read past the library is not used again."""
 
 
 def pull(repository: str) -> tuple[str, ...]:
@@ -133,7 +127,7 @@ class HttpRegistry:
     async def _blob(
         self, repository: str, blob: Descriptor, start: int, check: Verifier | None
     ) -> AsyncGenerator[Chunks]:
-        async with aclosing(self._resumed(repository, blob, start)) as parts, aclosing(_pieces(parts)) as chunks:
+        async with aclosing(self._resumed(repository, blob, start)) as parts, aclosing(pieces_of(parts)) as chunks:
             yield chunks if check is None else _checked(chunks, check)
 
     async def _resumed(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes | Body]:
@@ -170,12 +164,12 @@ class HttpRegistry:
                 "GET", path, pull(repository), headers=headers, expect=(200, 206), what=what
             ) as answer:
                 skip = _skipped(answer, start, self.host)
-                async with aclosing(_raw(answer, self.host, self.session.policy.silence)) as parts:
+                async with aclosing(_raw(answer)) as parts:
                     if not skip:
                         async for part in parts:
                             yield part
                         return
-                    async for chunk in _pieces(parts):
+                    async for chunk in pieces_of(parts):
                         if skip >= len(chunk):
                             skip -= len(chunk)
                             continue
@@ -242,10 +236,10 @@ class HttpRegistry:
             except errors.Missing as error:
                 raise errors.RepositoryUnknown(error.message) from None
 
-    def _next(self, answer: httpx2.Response) -> str:
-        link = answer.links.get("next", {}).get("url", "")
-        there = joined(str(answer.url), link) if link else ""
-        origin = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
+    def _next(self, answer: Answer) -> str:
+        link = answer.following()
+        there = joined(answer.url, link) if link else ""
+        origin = "/".join(answer.url.split("/")[:3])
         if there and not there.startswith(f"{origin}/"):
             raise errors.BadAnswer(f"{self.host} names a next page on another host, {there[:200]!r}")
         return there.removeprefix(origin)
@@ -259,7 +253,7 @@ def _texts(value: Any) -> list[str]:
     return [one for one in value or () if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
+def _skipped(answer: Answer, start: int, host: str) -> int:
     """How many bytes of the answer come before those asked for."""
     if answer.status_code == 200:
         return start  # it knows no ranges: everything comes again
@@ -269,16 +263,6 @@ def _skipped(answer: httpx2.Response, start: int, host: str) -> int:
     return start - int(place)
 
 
-async def _pieces(parts: AsyncIterator[bytes | Body]) -> AsyncGenerator[bytes]:
-    """All of it in pieces, for who does not read by himself."""
-    async for part in parts:
-        if isinstance(part, bytes):
-            yield part
-        else:
-            async for piece in part:
-                yield piece
-
-
 async def _checked(chunks: Chunks, check: Verifier) -> AsyncGenerator[bytes]:
     async for chunk in chunks:
         await check.update(chunk)
@@ -286,55 +270,24 @@ async def _checked(chunks: Chunks, check: Verifier) -> AsyncGenerator[bytes]:
     check.finish()
 
 
-async def _raw(answer: httpx2.Response, host: str, silence: float) -> AsyncGenerator[bytes | Body]:
+async def _raw(answer: Answer) -> AsyncGenerator[bytes | Body]:
     """The body in large pieces, or what is left of it: each is hashed and written in a thread, which has its price."""
-    import httpx2  # noqa: PLC0415 - its import takes longer than most commands
-
-    from lading.remotes.transport import explained  # noqa: PLC0415 - likewise
-
     pieces: list[bytes] = []
-    held = seen = 0
+    held = 0
     try:
-        async with aclosing(answer.aiter_raw()) as chunks:
-            async for chunk in chunks:
-                pieces.append(chunk)
-                held += len(chunk)
-                seen += len(chunk)
-                left = _left(answer, seen)
-                if left > 0:
-                    yield b"".join(pieces)
-                    pieces = []
-                    body: Body = answer.extensions["network_stream"].body(left, silence)
-                    yield body
-                    if body.error is not None:
-                        raise body.error
-                    if body.left:
-                        raise errors.Unreachable(f"the connection to {host} broke in the middle")
-                    return
-                if held >= _PIECE:
+        async with aclosing(answer.parts()) as parts:
+            async for part in parts:
+                if isinstance(part, bytes):
+                    pieces.append(part)
+                    held += len(part)
+                if pieces and (held >= _PIECE or not isinstance(part, bytes)):
                     yield b"".join(pieces)
                     pieces, held = [], 0
-    except (httpx2.HTTPError, OSError) as error:
+                if not isinstance(part, bytes):
+                    yield part
+    except errors.Unreachable:
         if pieces:
             yield b"".join(pieces)  # what came before the break need not come again
-        if isinstance(error, httpx2.RemoteProtocolError):
-            raise errors.Unreachable(f"the connection to {host} broke in the middle: {error}") from None
-        raise explained(error, host) from None
+        raise
     if pieces:
         yield b"".join(pieces)
-
-
-def _left(answer: httpx2.Response, seen: int) -> int:
-    """How many bytes of the body are to be read from the connection itself; 0 where that would not pay, or is no way.
-
-    To be asked after the first piece: with it httpcore hands out all that it had read.
-    """
-    from lading.remotes.sockets import Stream  # noqa: PLC0415 - imports httpx2 likewise
-
-    length = answer.headers.get("content-length", "")
-    if "transfer-encoding" in answer.headers or not length.isascii() or not length.isdigit():
-        return 0
-    if not isinstance(answer.extensions.get("network_stream"), Stream):
-        return 0
-    left = int(length) - seen
-    return left if left >= _DIRECT else 0

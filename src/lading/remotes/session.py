@@ -6,16 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from lading import errors
 from lading.remotes import answers, challenge
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.tokens import Authorizer, Scopes
-from lading.remotes.transport import DEFAULT_POLICY, Policy, Transport
-
-if TYPE_CHECKING:
-    import httpx2
+from lading.remotes.transport import DEFAULT_POLICY, Answer, Policy, Transport
 
 Body = bytes | Callable[[], AsyncIterator[bytes]] | None
 """What is sent: bytes, or a function that begins a stream anew each time it is called."""
@@ -59,7 +56,7 @@ class Session:
         expect: tuple[int, ...] = (200,),
         again: bool = True,
         what: str = "this",
-    ) -> AsyncIterator[httpx2.Response]:
+    ) -> AsyncIterator[Answer]:
         """The answer to a request, its body unread, with one of the statuses in ``expect``.
 
         ``path`` begins with a slash, or is a whole URL that the registry named. ``again`` allows to repeat it when it
@@ -115,7 +112,7 @@ class Session:
         body: Body,
         expect: tuple[int, ...],
         again: bool,
-    ) -> httpx2.Response:
+    ) -> Answer:
         url = path if "://" in path else await self.transport.base() + path
         own = url.startswith(await self.transport.base() + "/") and "authorization" not in headers
         headers = {name: value for name, value in headers.items() if value}
@@ -135,9 +132,7 @@ class Session:
             method, url, {**headers, **({"authorization": token} if token else {})}, body, again=again
         )
 
-    async def _waiting(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body, *, again: bool
-    ) -> httpx2.Response:
+    async def _waiting(self, method: str, url: str, headers: Mapping[str, str], body: Body, *, again: bool) -> Answer:
         attempt = 0
         while True:
             attempt += 1
@@ -164,12 +159,12 @@ class Session:
         wait: float = min(self.policy.backoff * 2 ** (attempt - 1), 30.0) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return wait
 
-    def _note(self, answer: httpx2.Response) -> None:
+    def _note(self, answer: Answer) -> None:
         found = {name: value for name, value in answer.headers.items() if "ratelimit" in name}
         if found:
             self.limits = found
 
-    async def _refusal(self, answer: httpx2.Response, scopes: Scopes, what: str) -> errors.LadingError:
+    async def _refusal(self, answer: Answer, scopes: Scopes, what: str) -> errors.LadingError:
         error = await answers.refusal(answer, self.host, what)
         if isinstance(error, errors.Unauthenticated):
             repository = scopes[0].split(":")[1] if scopes and scopes[0].count(":") >= 2 else ""

@@ -11,17 +11,14 @@ import asyncio
 import base64
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from lading.errors import BadAnswer, Denied, Unauthenticated, Unavailable
 from lading.remotes import answers
 from lading.remotes.challenge import Challenge, check_realm
 from lading.remotes.credentials import Credential, Keyring
-from lading.remotes.transport import Transport
-
-if TYPE_CHECKING:
-    import httpx2
+from lading.remotes.transport import Answer, Transport
 
 Scopes = tuple[str, ...]
 """``repository:NAME:ACTIONS`` each (distribution's token specification, "Resource Scopes")."""
@@ -100,20 +97,18 @@ class Authorizer:
             if answer.status_code in {401, 403}:
                 raise _wrong(host, credential, await answers.refusal(answer, host, "a token"))
             if answer.status_code != 200:
-                raise await answers.refusal(answer, answer.url.host, f"a token for {host}")
+                raise await answers.refusal(answer, answer.host, f"a token for {host}")
             document = await answers.document(answer, _MAX_ANSWER, "a token")
         finally:
             await answer.aclose()
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise BadAnswer(f"{answer.url.host} answers without a token for {host}")
+            raise BadAnswer(f"{answer.host} answers without a token for {host}")
         if isinstance(refresh := document.get("refresh_token"), str):
             self.refresh_token = refresh
         return token, time.monotonic() + max(_LEAST_LIFE, _seconds(document.get("expires_in"))) - _MARGIN
 
-    async def _ask(
-        self, realm: str, service: str, scopes: Scopes, credential: Credential, *, offline: bool
-    ) -> httpx2.Response:
+    async def _ask(self, realm: str, service: str, scopes: Scopes, credential: Credential, *, offline: bool) -> Answer:
         if credential.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token or credential.identity_token}
             answer = await self._post(realm, service, scopes, form)
@@ -136,12 +131,12 @@ class Authorizer:
             return await self._post(realm, service, scopes, {**form, **({"access_type": "offline"} if offline else {})})
         return answer
 
-    async def _post(self, realm: str, service: str, scopes: Scopes, form: dict[str, str]) -> httpx2.Response:
+    async def _post(self, realm: str, service: str, scopes: Scopes, form: dict[str, str]) -> Answer:
         whole = {**form, "service": service, "client_id": "lading", "scope": " ".join(scopes)}
         body = urlencode({name: value for name, value in whole.items() if value}).encode()
         return await self._patiently("POST", realm, {"content-type": "application/x-www-form-urlencoded"}, body)
 
-    async def _patiently(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> httpx2.Response:
+    async def _patiently(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
         policy = self._transport.policy
         for attempt in range(1, policy.attempts):
             answer = await self._transport.send(method, url, headers, body, redirects=0)

@@ -6,7 +6,8 @@
 * **Proxies** are those of ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; never for loopback.
 
 Whatever goes wrong on the way is an :class:`~lading.errors.Unreachable` or :class:`~lading.errors.Untrusted` with words
-for people. Nothing is retried here.
+for people. Nothing is retried here, but for a connection that had been idle
+and turns out to be closed.
 """
 
 from __future__ import annotations
@@ -14,24 +15,35 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import ssl
-from collections.abc import AsyncIterator, Mapping
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from functools import partial
+from urllib.parse import quote, urljoin, urlsplit
 
 from lading import __version__
 from lading.errors import BadAnswer, LocalError, Unreachable, Untrusted
 from lading.remotes import tls
 from lading.remotes.addresses import leads_inside
-
-if TYPE_CHECKING:
-    import httpx2
+from lading.remotes.connection import Connection, Garbled
+from lading.remotes.failures import explained
+from lading.remotes.sockets import Proxy, Way
+from lading.remotes.stream import Body, pieces_of
 
 MAX_REDIRECTS = 10
 _COMMIT = 10
 """How many times longer than otherwise an answer to PUT is waited for."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_IDLE = 16
+_IDLE = 5.0
+"""How many connections are kept for a next request, and for how many seconds."""
+_PATH = "/%:@!$&'()*+,;=~-._"
+_QUERY = _PATH + "?"
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+_LINK = re.compile(r"<([^>]*)>([^,<]*)")
+_NEXT = re.compile(r""";\s*rel\s*=\s*("?)next\1\s*(?:;|$)""", re.IGNORECASE)
 _ALIASES = {"docker.io": "registry-1.docker.io"}
 """Registries whose protocol is spoken at another host than their name's."""
 
@@ -42,7 +54,8 @@ class Policy:
 
     ``scheme``: http or https where that is settled, instead of what this module would find out. ``ca``: certificates in
     PEM that are trusted as well. ``networks``: connections go to public addresses and into these alone (None: anywhere).
-    ``guarded``: a redirect to an inner address is not followed, unless the registry itself is inside.
+    ``guarded``: a redirect to an inner address is not followed, unless the registry itself is inside. ``socket``: a Unix
+    socket that is connected to instead of the host.
     """
 
     plain_http: bool = False
@@ -56,6 +69,7 @@ class Policy:
     connect: float = 15.0
     silence: float = 60.0
     guarded: bool = False
+    socket: str = ""
 
 
 DEFAULT_POLICY = Policy()
@@ -71,7 +85,9 @@ class Transport:
         self.policy = policy
         self._address = _ALIASES.get(host, host)
         self._environment = os.environ if environment is None else environment
-        self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._idle: dict[tuple[str, str], list[tuple[Connection, float]]] = {}
+        self._closed = False
         self._base = ""
         self._finding = asyncio.Lock()
 
@@ -95,7 +111,7 @@ class Transport:
         content: bytes | AsyncIterator[bytes] | None = None,
         *,
         redirects: int = MAX_REDIRECTS,
-    ) -> httpx2.Response:
+    ) -> Answer:
         """Send, follow redirects; the answer's body is still to be read, and the answer to be closed."""
         sent = dict(headers or {})
         for _ in range(redirects + 1):
@@ -114,9 +130,11 @@ class Transport:
         raise BadAnswer(f"{self.host} redirects in circles: more than {redirects} times for one request")
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        self._closed = True
+        for waiting in self._idle.values():
+            for connection, _ in waiting:
+                connection.close()
+        self._idle.clear()
 
     def _redirected(self, url: str, target: str) -> str:
         there = joined(url, target)
@@ -173,36 +191,153 @@ class Transport:
 
     async def _once(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes] | None
-    ) -> httpx2.Response:
-        import httpx2  # noqa: PLC0415 - its import takes longer than most commands
-
-        try:
-            client = self._client(url)
-            # whoever ends an upload may have to wait until gigabytes are hashed, or moved in an object store
-            quiet = self.policy.silence * (_COMMIT if method == "PUT" else 1)
-            timeout = httpx2.Timeout(self.policy.silence, connect=self.policy.connect, read=quiet, pool=None)
-            request = client.build_request(method, url, headers=dict(headers), content=content, timeout=timeout)
-            return await client.send(request, stream=True)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
-            raise explained(error, _origin(url)[1]) from None
-
-    def _client(self, url: str) -> httpx2.AsyncClient:
-        import httpx2  # noqa: PLC0415 - see above
-
-        from lading.remotes import sockets  # noqa: PLC0415 - imports it, too
-
+    ) -> Answer:
         scheme, place = _origin(url)
-        if (scheme, place) not in self._clients:
+        try:
+            way = self._way(scheme, place)
+            head, chunked = _head(method, url, headers, content, way.proxy if scheme == "http" else None)
+            connection = self._idle_one(scheme, place)
+            again = connection is not None and method in {"GET", "HEAD"}
+            while True:
+                if connection is None:
+                    async with asyncio.timeout(self.policy.connect):
+                        connection = await way.connect()
+                try:
+                    # whoever ends an upload may have to wait until gigabytes are hashed, or moved in an object store
+                    await connection.request(
+                        head,
+                        content or b"",
+                        self.policy.silence,
+                        chunked=chunked,
+                        bodiless=method == "HEAD",
+                        patience=self.policy.silence * (_COMMIT if method == "PUT" else 1),
+                    )
+                except OSError as error:
+                    if not again or isinstance(error, TimeoutError):
+                        raise
+                    connection, again = None, False  # it was closed for having been idle while we wrote
+                    continue
+                return Answer(url, place, connection, self.policy.silence, partial(self._given_back, scheme, place))
+        except (OSError, Garbled) as error:
+            raise explained(error, place) from None
+
+    def _way(self, scheme: str, place: str) -> Way:
+        if (scheme, place) not in self._ways:
             verify = not (self.policy.insecure and place == self._address)
             ca = self.policy.ca if place == self._address else ""
-            context = tls.context(place, self._environment, verify=verify, ca=ca) if scheme == "https" else False
-            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
-            self._clients[scheme, place] = httpx2.AsyncClient(
-                transport=sockets.transport(context, _proxy(scheme, place), limits, self.policy.networks),
-                trust_env=False,  # no netrc, and proxies by our own rule
-                headers={"user-agent": f"lading/{__version__}", "accept-encoding": "identity"},
+            context = tls.context(place, self._environment, verify=verify, ca=ca) if scheme == "https" else None
+            parts = urlsplit(f"//{place}")
+            port = parts.port or (443 if scheme == "https" else 80)
+            networks = self.policy.networks
+            self._ways[scheme, place] = Way(
+                parts.hostname or "",
+                port,
+                self.policy.silence,
+                context,
+                self._proxy(scheme, place),
+                networks,
+                self.policy.socket,
             )
-        return self._clients[scheme, place]
+        return self._ways[scheme, place]
+
+    def _proxy(self, scheme: str, place: str) -> Proxy | None:
+        url = None if self.policy.socket else proxy_url(scheme, place)
+        if url is None:
+            return None
+        named = urlsplit(url)
+        secure = named.scheme.lower() == "https"
+        return Proxy(url, tls.context(named.netloc.rpartition("@")[2], self._environment) if secure else None)
+
+    def _idle_one(self, scheme: str, place: str) -> Connection | None:
+        waiting = self._idle.get((scheme, place), [])
+        while waiting:
+            connection, until = waiting.pop()
+            if connection.usable() and until > time.monotonic():
+                return connection
+            connection.close()
+        return None
+
+    def _given_back(self, scheme: str, place: str, connection: Connection) -> None:
+        """Keep a connection for the next request, for as long as most servers do."""
+        waiting = self._idle.setdefault((scheme, place), [])
+        if self._closed or not connection.usable() or len(waiting) >= _MAX_IDLE:
+            connection.close()
+        else:
+            waiting.append((connection, time.monotonic() + _IDLE))
+
+
+class Answer:
+    """What was answered to a request for ``url``; its body is still to be read, and it is to be closed."""
+
+    def __init__(
+        self, url: str, host: str, connection: Connection, silence: float, done: Callable[[Connection], None]
+    ) -> None:
+        self.url = url
+        self.host = host
+        self.status_code = connection.status
+        self.headers = connection.headers
+        self._connection: Connection | None = connection
+        self._silence = silence
+        self._done = done
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """The body as it arrives."""
+        async with aclosing(self.parts()) as parts, aclosing(pieces_of(parts)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def parts(self) -> AsyncGenerator[bytes | Body]:
+        """The same for who reads by himself: what has come, and what is left as one if its length is known."""
+        if self._connection is None:
+            return
+        try:
+            async with aclosing(self._connection.parts(self._silence)) as parts:
+                async for part in parts:
+                    yield part
+        except Garbled as error:
+            raise Unreachable(f"the connection to {self.host} broke in the middle: {error}") from None
+        except OSError as error:
+            raise explained(error, self.host) from None
+
+    def following(self) -> str:
+        """Where a list goes on: its ``Link`` of the relation ``next`` (RFC 8288), as it is written; empty at its end."""
+        for link in _LINK.finditer(self.headers.get("link")):
+            if _NEXT.search(link[2]):
+                return link[1].strip()
+        return ""
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._done(connection)
+
+
+def _head(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes | AsyncIterator[bytes] | None,
+    proxy: Proxy | None,
+) -> tuple[bytes, bool]:
+    """A request's head, and whether its body is sent in chunks; by a ``proxy`` the whole URL is what is asked for."""
+    scheme, place = _origin(url)
+    parts = urlsplit(url)
+    target = quote(parts.path or "/", safe=_PATH) + (f"?{quote(parts.query, safe=_QUERY)}" if parts.query else "")
+    whole = {"host": place, "user-agent": f"lading/{__version__}", "accept": "*/*", "accept-encoding": "identity"}
+    whole |= {name.lower(): value for name, value in headers.items()}
+    chunked = False
+    if "content-length" not in whole:
+        if isinstance(content, bytes) or (content is None and method in {"POST", "PUT", "PATCH"}):
+            whole["content-length"] = str(len(content or b""))
+        elif content is not None:
+            whole["transfer-encoding"], chunked = "chunked", True
+    if proxy is not None:
+        target = f"{scheme}://{place}{target}"
+        whole |= proxy.authorization
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in whole.items()), "", ""]
+    if broken := next(filter(_UNSENDABLE.search, lines), ""):
+        raise BadAnswer(f"{place} cannot be sent {broken[:200]!r}: a header has no such letters")
+    return "\r\n".join(lines).encode("latin-1"), chunked
 
 
 def joined(url: str, target: str) -> str:
@@ -224,37 +359,6 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def explained(error: Exception, place: str) -> Unreachable | Untrusted | BadAnswer:
-    """What a failure on the way means, for a person."""
-    import httpx2  # noqa: PLC0415 - see above
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Untrusted(
-                f"the certificate of {place} is not trusted: {cause.verify_message}. If an authority of your own made it, "
-                f"put that authority's certificate into /etc/docker/certs.d/{place}/ca.crt (or ~/.docker/certs.d/…, or "
-                "name a bundle in SSL_CERT_FILE); --insecure goes on without checking"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return Untrusted(
-                f"no TLS connection to {place}: {cause.reason or 'the handshake failed'}. If it speaks plain HTTP, say "
-                "so with --plain-http"
-            )
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-            return Unreachable(f"cannot reach {place}: {cause.strerror[:1].lower()}{cause.strerror[1:]}")
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx2.TimeoutException):
-        return Unreachable(f"{place} does not answer in time")
-    if isinstance(error, httpx2.RemoteProtocolError) and str(error).startswith("Server disconnected"):
-        return Unreachable(f"the connection to {place} broke before it answered")
-    if isinstance(error, httpx2.RemoteProtocolError | httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-        return BadAnswer(f"{place} does not answer in HTTP as it should: {str(error)[:200]}")
-    if isinstance(error, httpx2.ProxyError):
-        return Unreachable(f"the proxy does not let us through to {place}: {str(error)[:200]}")
-    return Unreachable(f"the connection to {place} broke: {str(error)[:200] or type(error).__name__}")
-
-
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     default = {"http": 80, "https": 443}.get(parts.scheme)
@@ -266,11 +370,12 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, name if port in {None, default} else f"{name}:{port}"
 
 
-def _proxy(scheme: str, place: str) -> str | None:
-    from urllib import request  # noqa: PLC0415 - dear to import
-
-    if is_loopback(place):
+def proxy_url(scheme: str, place: str) -> str | None:
+    """The proxy that the environment names for a host."""
+    if is_loopback(place) or not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
+    from urllib import request  # noqa: PLC0415 - dear to import, and most have no proxy
+
     proxies = request.getproxies_environment()
     named = proxies.get(scheme) or proxies.get("all")
     bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed does not know it

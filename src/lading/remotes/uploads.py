@@ -16,11 +16,9 @@ from urllib.parse import quote
 from lading import errors
 from lading.oci.manifest import Descriptor
 from lading.remotes.base import Source
-from lading.remotes.transport import joined
+from lading.remotes.transport import Answer, joined
 
 if TYPE_CHECKING:
-    import httpx2
-
     from lading.remotes.session import Body, Session
 
 SMALL = 1 << 20
@@ -139,7 +137,7 @@ class Upload:
     @asynccontextmanager
     async def _open(
         self, method: str, url: str, headers: dict[str, str], body: Body, expect: tuple[int, ...]
-    ) -> AsyncGenerator[httpx2.Response]:
+    ) -> AsyncGenerator[Answer]:
         """One request of an upload that has begun: not to be repeated blindly."""
         try:
             async with self._session.open(
@@ -149,11 +147,11 @@ class Upload:
         except errors.Missing as error:
             raise errors.UploadUnknown(error.message) from None
 
-    def _location(self, answer: httpx2.Response, otherwise: str = "") -> str:
+    def _location(self, answer: Answer, otherwise: str = "") -> str:
         location = answer.headers.get("location", "")
         if not location and not otherwise:
             raise errors.BadAnswer(f"{self._session.host} begins an upload and does not say where it goes on")
-        return joined(str(answer.url), location) if location else otherwise
+        return joined(answer.url, location) if location else otherwise
 
 
 async def _whole(source: Source, size: int) -> bytes:

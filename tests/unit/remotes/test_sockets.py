@@ -1,46 +1,27 @@
-"""Large reads: connections of our own where httpcore looks for them, and bodies that are read past it."""
+"""Where connections go: proxies, addresses that do not answer, and what is left of one that was given up."""
 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lading import errors
-from lading.remotes import sockets
 from lading.remotes.credentials import Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
-from lading.remotes.sockets import Body
+from lading.remotes.sockets import Proxy, Way
+from lading.remotes.stream import pieces_of
 from lading.remotes.transport import Policy
 from tests.support.access import certificates
-from tests.support.scripted import Answer, Asked, Scripted
-from tests.unit.remotes.far import BLOB, DATA, HURRIED, read, registry, routes
+from tests.support.scripted import Answer, Scripted
+from tests.unit.remotes.far import DATA, registry, routes
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_connection_is_read_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new release of httpx or httpcore that keeps its backend elsewhere is noticed here, not by slow users."""
-    asked: list[int] = []
-    plain = sockets.Stream.read
-
-    async def counted(self: sockets.Stream, max_bytes: int, timeout: float | None = None) -> bytes:
-        asked.append(max_bytes)
-        return await plain(self, max_bytes, timeout)
-
-    monkeypatch.setattr(sockets.Stream, "read", counted)
-    with Scripted(routes(GET=Answer(200, DATA))) as far_side:
-        async with registry(far_side) as client:
-            assert await read(client) == DATA
-    assert asked
 
 
 @pytest.mark.parametrize("proxy", ["HTTP_PROXY", "ALL_PROXY"])
@@ -84,93 +65,79 @@ async def test_a_handshake_that_is_given_up_leaves_no_connection(tmp_path: Path)
                 assert await asyncio.to_thread(there.recv, 1 << 16) == b""
 
 
-@contextmanager
-def far_side(answer: object, tls: Path | None) -> Iterator[tuple[Scripted, Policy]]:
-    """A scripted registry, plain or over TLS, and how it is reached."""
-    made, policy = Scripted(routes(GET=answer)), HURRIED  # type: ignore[arg-type]
-    if tls is not None:
-        files = certificates(tls)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.certificate, files.key)
-        server = made._server
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        policy = replace(HURRIED, scheme="https", ca=files.ca.read_text())
-    with made:
-        yield made, policy
+async def test_an_address_that_refuses_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Scripted(lambda asked: Answer(404)) as far_side, socket.create_server(("127.0.0.1", 0)) as gone:
+        closed = gone.getsockname()
+        gone.close()
+
+        async def two(*asked: object, **more: object) -> list[tuple[object, ...]]:
+            there = (far_side.host.partition(":")[0], int(far_side.host.partition(":")[2]))
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", at) for at in (closed, there)]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two, raising=False)
+        connection = await Way("registry.invalid", 80, 20).connect()
+        await connection.request(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"", 20)
+        assert connection.status == 404
+        connection.close()
 
 
-async def emptied(client: HttpRegistry) -> tuple[bytes, int]:
-    """All of the blob, its large parts read in a thread; and how many those were."""
-    found, buffer, large = bytearray(), memoryview(bytearray(1 << 20)), 0
-    async with client.unverified("a", BLOB, 0) as parts:
-        async for part in parts:
-            if isinstance(part, bytes):
-                found += part
-                continue
-            large += 1
-            found += await all_of(part, buffer, in_thread=True)
-    return bytes(found), large
+async def test_a_proxy_that_says_no_is_told_about() -> None:
+    context = ssl.create_default_context()
+    with Scripted(lambda asked: Answer(407)) as between:
+        proxy = Proxy(between.url.replace("//", "//me:a%40b@"))
+        assert proxy.authorization == {"proxy-authorization": "Basic bWU6YUBi"}
+        with pytest.raises(errors.Unreachable, match=r"the proxy does not let us through to registry.invalid:443"):
+            await Way("registry.invalid", 443, 20, context, proxy).connect()
+    with pytest.raises(errors.Unreachable, match=r"the proxy for registry.invalid, 127.0.0.1, cannot be reached"):
+        await Way("registry.invalid", 443, 20, context, Proxy("http://127.0.0.1:1")).connect()
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_a_large_body_is_read_past_the_library(tmp_path: Path, tls: bool) -> None:
-    """Whole, in a thread and in the loop, and on another connection from where one broke."""
-    cuts = iter([None, 400_000, 1_200_000, None, 700_000, None])
-
-    def answer(asked: Asked) -> Answer:
-        start = int(asked.headers.get("range", "bytes=0-")[6:-1])
-        ranged = {"content-range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"} if start else {}
-        return Answer(206 if start else 200, DATA[start:], ranged, cut=next(cuts))
-
-    with far_side(answer, tmp_path if tls else None) as (far, policy):
-        async with registry(far, policy=policy) as client:
-            assert await emptied(client) == (DATA, 1)
-            assert await emptied(client) == (DATA, 3)
-            assert await read(client) == DATA
-        assert next(cuts, "all used") == "all used"
-
-
-async def all_of(body: Body, buffer: memoryview, *, in_thread: bool) -> bytes:
-    found = bytearray()
-    if in_thread:
-        while count := await asyncio.to_thread(body.read_into, buffer):
-            found += buffer[:count]
-    else:
-        async for piece in body:
-            found += piece
-    return bytes(found)
+def through(proxy: socket.socket, context: ssl.SSLContext) -> None:
+    """A proxy that is itself reached by TLS: it takes one CONNECT, and passes bytes on until somebody hangs up."""
+    accepted, _ = proxy.accept()
+    with context.wrap_socket(accepted, server_side=True) as near:
+        asked = b""
+        while not asked.endswith(b"\r\n\r\n"):
+            asked += near.recv(1 << 16)
+        host, _, port = asked.split()[1].decode().rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            near.sendall(b"HTTP/1.1 200 Go on\r\n\r\n")
+            near.settimeout(0.05)
+            while True:
+                if near.pending() or select.select([near, far], [], [], 30)[0] == [near]:
+                    if not (piece := near.recv(1 << 16)):
+                        return
+                    far.sendall(piece)
+                elif not (piece := far.recv(1 << 16)):
+                    return
+                else:
+                    near.settimeout(30)
+                    near.sendall(piece)
 
 
-@pytest.mark.parametrize("in_thread", [True, False], ids=["thread", "loop"])
-async def test_what_has_come_waits_for_no_more(in_thread: bool) -> None:
-    """Less than is read at once is handed out all the same, and silence is an error after its time."""
-    held, found, buffer = threading.Event(), bytearray(), memoryview(bytearray(1 << 20))
-
-    async def all_that_comes(client: HttpRegistry) -> None:
-        async with client.unverified("a", BLOB, 0) as parts:
-            async for part in parts:
-                found.extend(part if isinstance(part, bytes) else await all_of(part, buffer, in_thread=in_thread))
-
-    with far_side(Answer(200, DATA, cut=300_000, hold=held), None) as (far, policy):
-        async with registry(far, policy=replace(policy, silence=0.5, attempts=1)) as client:
-            with pytest.raises(errors.Unreachable, match="in time"):
-                await all_that_comes(client)
-        held.set()
-    assert found == DATA[:300_000]
-
-
-async def test_a_thread_that_waits_for_bytes_can_be_ended() -> None:
-    held, buffer = threading.Event(), memoryview(bytearray(1 << 20))
-    with far_side(Answer(200, DATA, cut=300_000, hold=held), None) as (far, policy):
-        async with registry(far, policy=replace(policy, silence=600)) as client:
-            async with client.unverified("a", BLOB, 0) as parts:
-                body = await anext(part async for part in parts if not isinstance(part, bytes))
-                reading = asyncio.ensure_future(all_of(body, buffer, in_thread=True))
-                await asyncio.wait([reading], timeout=0.3)
-                assert not reading.done()
-                body.stop()
-                async with asyncio.timeout(30):
-                    assert DATA.find(await reading) >= 0
-                assert body.error is not None
-                assert body.left
-        held.set()
+async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
+    """A megabyte each way, and what is wrong with the inner certificate is told as ever."""
+    files = certificates(tmp_path)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(files.certificate, files.key)
+    trusting = ssl.create_default_context(cafile=files.ca)
+    far_side = Scripted(routes(GET=Answer(200, DATA), PUT=lambda asked: Answer(201, str(len(asked.read())).encode())))
+    server = far_side._server
+    server.socket = served.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    port = int(far_side.host.rpartition(":")[2])
+    with far_side, socket.create_server(("127.0.0.1", 0)) as listening:
+        proxy = Proxy(f"https://127.0.0.1:{listening.getsockname()[1]}", trusting)
+        between = asyncio.ensure_future(asyncio.to_thread(through, listening, served))
+        connection = await Way("127.0.0.1", port, 20, trusting, proxy).connect()
+        await connection.request(b"GET /v2/a HTTP/1.1\r\nhost: x\r\n\r\n", b"", 20)
+        assert b"".join([piece async for piece in pieces_of(connection.parts(20))]) == DATA
+        assert connection.usable()
+        head = b"PUT /v2/a HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(DATA)
+        await connection.request(head, DATA, 20)
+        assert b"".join([piece async for piece in pieces_of(connection.parts(20))]) == str(len(DATA)).encode()
+        connection.close()
+        await between
+        between = asyncio.ensure_future(asyncio.to_thread(through, listening, served))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Way("127.0.0.1", port, 20, ssl.create_default_context(), proxy).connect()
+        await between

@@ -58,7 +58,7 @@ class Service:
     async def _page(self, url: str, what: str) -> tuple[Any, str]:
         async with self._session.open("GET", url, headers=await self._headers(), what=what) as answer:
             raw = await answers.read(answer, _MAX_ANSWER, what)
-            following = answer.links.get("next", {}).get("url", "")
+            following = answer.following()
         try:
             return json.loads(raw), following
         except (ValueError, RecursionError):
