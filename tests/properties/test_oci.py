@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lading.errors import DigestInvalid, ManifestInvalid, NameInvalid, TagInvalid
 from lading.oci import mediatypes, reference
-from lading.oci.digest import ALGORITHMS, Digest, hasher, resume
+from lading.oci.digest import ALGORITHMS, Digest
+from lading.oci.hasher import hasher, resume
 from lading.oci.manifest import Manifest, parse
 from lading.registry.uploads import Tickets, UploadInvalid
 from lading.stores.blobs.base import UploadState

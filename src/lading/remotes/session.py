@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
@@ -156,6 +155,8 @@ class Session:
 
     def pause(self, attempt: int) -> float:
         """How long to wait after an attempt, in seconds: twice as long each time, a little by chance."""
+        import random  # noqa: PLC0415 - dear to import, and few have to wait
+
         wait: float = min(self.policy.backoff * 2 ** (attempt - 1), 30.0) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return wait
 

@@ -108,8 +108,9 @@ class Way:
 
 
 async def _addresses(host: str, port: int, networks: tuple[str, ...] | None) -> list[Address]:
+    name = host.encode() if host.isascii() else host  # for text Python imports a codec, dear to who asks once
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise Unreachable(f"the host {host[:200]} cannot be found") from None
     except OSError:

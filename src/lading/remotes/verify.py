@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 
 from lading.errors import DigestInvalid, SizeInvalid
-from lading.oci.digest import Digest, hasher
+from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
 from lading.remotes import files
 from lading.remotes.base import Chunks
@@ -19,7 +20,7 @@ class Verifier:
 
     def __init__(self, blob: Descriptor, where: str) -> None:
         self._expected = Digest.parse(blob.digest)
-        self._hasher = hasher(self._expected.algorithm)
+        self._hash = hashlib.new(self._expected.algorithm)
         self._size = blob.size
         self._where = where
         self.seen = 0
@@ -29,9 +30,9 @@ class Verifier:
         if self.seen > self._size >= 0:
             raise SizeInvalid(f"{self._where} sends more than the {self._size} bytes that {self._expected} has")
         if len(chunk) >= _IN_THREAD:
-            await files.aside(self._hasher.update, chunk)
+            await files.aside(self._hash.update, chunk)
         else:
-            self._hasher.update(chunk)
+            self._hash.update(chunk)
 
     def finish(self) -> None:
         """Say whether it was all there and all right."""
@@ -39,7 +40,7 @@ class Verifier:
             raise SizeInvalid(
                 f"{self._where} ends after {self.seen} of the {self._size} bytes that {self._expected} has"
             )
-        if self._hasher.digest() != self._expected:
+        if self._hash.hexdigest() != self._expected.hex:
             raise DigestInvalid(f"what {self._where} sends as {self._expected} is something else: its digest differs")
 
 

@@ -59,10 +59,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's asynchronous part to its end."""
     import asyncio
 
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    return asyncio.run(work)  # uvloop's import costs more than it gives: bodies are read past any loop
 
 
 def here(work: Coroutine[Any, Any, Result]) -> Result:

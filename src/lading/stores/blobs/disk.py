@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from lading.errors import Unavailable
-from lading.oci.digest import Hasher
+from lading.oci.hasher import Hasher
 
 _READ = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h

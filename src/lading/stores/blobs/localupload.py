@@ -19,7 +19,8 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from lading.errors import SizeInvalid, Unavailable
-from lading.oci.digest import Digest, Hasher, hasher, resume
+from lading.oci.digest import Digest
+from lading.oci.hasher import Hasher, hasher, resume
 from lading.stores.blobs.base import Inflow, UploadState
 from lading.stores.blobs.disk import begin_writing, hash_file, translated, write_all
 from lading.stores.blobs.group import Steps

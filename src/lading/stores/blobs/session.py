@@ -19,7 +19,8 @@ from uuid import uuid4
 import msgspec
 
 from lading.errors import Conflict, LadingError, SizeInvalid, Unavailable
-from lading.oci.digest import Digest, Hasher, hasher, resume
+from lading.oci.digest import Digest
+from lading.oci.hasher import Hasher, hasher, resume
 from lading.stores.blobs.base import Inflow, UploadState, pieces
 from lading.stores.blobs.download import RemoteFile
 from lading.stores.blobs.objects import ChangedError, ObjectClient, UploadGoneError, joined, part_size
