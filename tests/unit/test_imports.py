@@ -35,7 +35,7 @@ main(["serve", "--workers", "1"])
 """
 OF_SOME = {
     "alembic", "argon2", "bcrypt", "boto3", "botocore", "cryptography", "httpx2", "jwt", "ldap3", "prometheus_client",
-    "psycopg", "pygments", "rich",
+    "psycopg", "pygments", "rich", "sqlalchemy.dialects.postgresql",
     "lading.access.authenticate", "lading.access.htpasswd", "lading.access.tokens", "lading.api.debug",
     "lading.api.harbor", "lading.api.token", "lading.cli.client", "lading.control.accounts", "lading.control.audit",
     "lading.control.directory", "lading.control.replication", "lading.control.sources", "lading.registry.local",

@@ -156,6 +156,8 @@ def definitions() -> Iterator[str]:
     for table in tables.sorted_tables:
         yield str(CreateTable(table).compile(dialect=DIALECT))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            if "where" in index.info:
+                index.dialect_options["postgresql"]["where"] = index.info["where"]
             yield str(CreateIndex(index).compile(dialect=DIALECT))
     yield VERSION_TABLE
     least = steps()[-1].least

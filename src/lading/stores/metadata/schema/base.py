@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, MetaData, String
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Index, Integer, MetaData, String
 
 tables = MetaData()
 
@@ -20,3 +22,12 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 def word(length: int) -> String:
     """Text of at most ``length`` characters that is compared and sorted byte by byte, whatever the database's language."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
+    """An index of the rows for which ``where`` holds.
+
+    Who makes it in PostgreSQL takes the condition from ``info``: to name that dialect here would have it imported by
+    everyone, and it is a twentieth of what a server imports.
+    """
+    return Index(name, *columns, unique=unique, sqlite_where=where, info={"where": where})

@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 
-from lading.stores.metadata.schema.base import Id, tables, word
+from lading.stores.metadata.schema.base import Id, partial, tables, word
 
 repositories = Table(
     "repositories",
@@ -52,12 +52,7 @@ blobs = Table(
     Column("touched_at", BigInteger, nullable=False),
     Column("condemned_at", BigInteger),
 )
-Index(
-    "blobs_condemned",
-    blobs.c.condemned_at,
-    sqlite_where=blobs.c.condemned_at.is_not(None),
-    postgresql_where=blobs.c.condemned_at.is_not(None),
-)
+partial("blobs_condemned", blobs.c.condemned_at, where=blobs.c.condemned_at.is_not(None))
 
 contents = Table(
     "contents",
@@ -92,13 +87,12 @@ manifests = Table(
     UniqueConstraint("repository_id", "digest"),
     Index("manifests_by_blob", "blob_id"),
 )
-Index(
+partial(
     "manifests_by_subject",
     manifests.c.repository_id,
     manifests.c.subject,
     manifests.c.digest,
-    sqlite_where=manifests.c.subject.is_not(None),
-    postgresql_where=manifests.c.subject.is_not(None),
+    where=manifests.c.subject.is_not(None),
 )
 
 manifest_blobs = Table(

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from lading.stores.metadata.schema.base import Id, tables, word
+from lading.stores.metadata.schema.base import Id, partial, tables, word
 
 facts = Table(
     "facts",
@@ -89,17 +89,10 @@ held by one job. ``cancelling`` asks a running job to end. ``done`` of ``total``
 _active = jobs.c.ended_at.is_(None)
 _waiting = jobs.c.state == literal_column("'waiting'")
 _running = jobs.c.state == literal_column("'running'")
-Index("jobs_key", jobs.c.key, unique=True, sqlite_where=_active, postgresql_where=_active)
-Index(
-    "jobs_waiting",
-    jobs.c.priority.desc(),
-    jobs.c.not_before,
-    jobs.c.id,
-    sqlite_where=_waiting,
-    postgresql_where=_waiting,
-)
-Index("jobs_running", jobs.c.lease_until, sqlite_where=_running, postgresql_where=_running)
-Index("jobs_ended", jobs.c.ended_at, sqlite_where=~_active, postgresql_where=~_active)
+partial("jobs_key", jobs.c.key, unique=True, where=_active)
+partial("jobs_waiting", jobs.c.priority.desc(), jobs.c.not_before, jobs.c.id, where=_waiting)
+partial("jobs_running", jobs.c.lease_until, where=_running)
+partial("jobs_ended", jobs.c.ended_at, where=~_active)
 
 job_lines = Table(
     "job_lines",
