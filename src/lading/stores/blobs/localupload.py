@@ -153,17 +153,19 @@ class LocalUpload:
         before, loop, into = self.size, asyncio.get_running_loop(), self._hasher
         assert into is not None
 
-        def take(piece: memoryview) -> None:
+        def write(piece: memoryview) -> None:
             write_all(self._descriptor, [piece], self.size)
             self.size += len(piece)
             if self._grew:
                 loop.call_soon_threadsafe(self._grew, self.size)
-            into.update(piece)
-            self._hashed = self.size
             self._have_written()
 
+        def update(piece: memoryview) -> None:
+            into.update(piece)
+            self._hashed += len(piece)
+
         with self._at_work(), translated():
-            await self._store.inflows.empty(inflow, take)
+            await self._store.inflows.empty(inflow, write, update)
         return self.size - before
 
     def _have_written(self) -> None:
