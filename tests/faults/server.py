@@ -46,8 +46,10 @@ class Launcher:
 class Server:
     """A registry under ``root`` that is only ever ended by a kill."""
 
-    def __init__(self, launcher: Launcher, root: Path, *, workers: int = 1, collect: str = "{enabled: false}") -> None:
-        root.mkdir(exist_ok=True)
+    def __init__(
+        self, launcher: Launcher, root: Path, *, workers: int = 1, collect: str = "{enabled: false}", more: str = ""
+    ) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.launcher = launcher
         self.storage = root / "storage"
         self.log = root / "server.log"
@@ -55,8 +57,9 @@ class Server:
         self.port = free_port()
         self.configuration = root / "config.yml"
         self.configuration.write_text(
-            f"version: 0.1\nhttp: {{addr: 127.0.0.1:{self.port}}}\ncollect: {collect}\nserver: {{workers: {workers}}}\n"
+            f"version: 0.1\nlog: {{accesslog: {{disabled: true}}}}\nhttp: {{addr: 127.0.0.1:{self.port}}}\ncollect: {collect}\nserver: {{workers: {workers}}}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.storage}}}, delete: {{enabled: true}}}}\n"
+            f"{more}"
         )
 
     def _order(self, at: int, *words: str, only: str = "") -> int:
@@ -68,7 +71,7 @@ class Server:
         """A client of it, until it is killed at the end if not at the step ``at``, counted once :meth:`arm` is called."""
         pid = self._order(at, "serve", str(self.configuration), only=only)
         try:
-            wait_until(listening(self.port), 20, f"serving\n{self.log.read_text() if self.log.exists() else ''}")
+            wait_until(listening(self.port), 60, f"serving\n{self.said}")
             with Client(f"http://127.0.0.1:{self.port}") as client:
                 yield client
         finally:
@@ -79,13 +82,26 @@ class Server:
             wait_until(lambda: not listening(self.port)(), what="the port free again")
             self.counter.unlink(missing_ok=True)
 
+    def run(self, *words: str | Path, at: int = 0) -> int:
+        """Run a command; its exit status. What it says is in the log."""
+        return self.launcher.ask({"wait": self._order(at, *map(str, words))})
+
     def collect(self, at: int = 0) -> int:
         """Run ``lading collect``; its exit status."""
-        return self.launcher.ask({"wait": self._order(at, "collect", *AT_ONCE, str(self.configuration))})
+        return self.run("collect", *AT_ONCE, self.configuration, at=at)
 
     def verify(self) -> int:
-        """Run ``lading verify``; its exit status. What it says is in the log."""
-        return self.launcher.ask({"wait": self._order(0, "verify", "--config", str(self.configuration))})
+        """Run ``lading verify``; its exit status."""
+        return self.run("verify", "--config", self.configuration)
+
+    @property
+    def said(self) -> str:
+        """The end of its log."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 3000))
+            return file.read().decode(errors="replace")
 
     def arm(self) -> None:
         self.counter.touch()

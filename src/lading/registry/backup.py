@@ -6,15 +6,13 @@ while the hold is out; what is pushed meanwhile is not in this snapshot. It is *
 digest, once for all snapshots, and *verified* because each is compared with its digest as it is copied.
 
 **A restore** puts the blobs in place first and the index last, by a rename: until then there is no index, and a server
-started too early finds a store it knows nothing of. Run again it goes on.
+started too early finds a store it knows nothing of; the index it made is not written over. Run again it goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +32,7 @@ from lading.registry.soundness import Pace
 from lading.registry.volume import Problem
 from lading.stores.blobs.disk import sync_folder
 from lading.stores.blobs.layout import Layout
-from lading.stores.metadata.snapshot import contents, counts, integrity, snapshot, without_leases
+from lading.stores.metadata.snapshot import contents, counts, integrity, put_in_place, snapshot, without_leases
 from lading.stores.metadata.transaction import Metadata
 
 _THREADS = 4
@@ -167,12 +165,14 @@ class _Mover:
     def _move(
         self, blob: Blob, source: Callable[[Digest], Path] | None, target: Callable[[Digest], Path]
     ) -> Path | None:
-        """Bring one blob; the folder it was written to, or None."""
+        """Bring one blob; the folder whose name for it may not be durable yet, or None."""
         digest, size = blob
         place = target(digest)
         if self._is_there(place, digest, size):
             self._report.kept += 1
-            return None
+            return (
+                None if source is None else place.parent
+            )  # a run that was killed may have put it there, and not synced it
         if source is None:
             self._report.broken.append(Problem("damaged", "", digest, "the backup lacks it, or has other bytes for it"))
             return None
@@ -235,16 +235,9 @@ def _install(source: Path, index: Path) -> None:
     temporary = index.with_name(f".{index.name}.restoring")
     try:
         shutil.copyfile(source, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        # a log that another index left must not be taken for this one's
-        for rest in ("-wal", "-shm"):
-            index.with_name(index.name + rest).unlink(missing_ok=True)
-        temporary.rename(index)
+        put_in_place(temporary, index)
     finally:
         temporary.unlink(missing_ok=True)
-    for folder in (index.parent, index.parent.parent):
-        sync_folder(folder)
 
 
 def _forget(bundle: Bundle, keep: int) -> int:
@@ -257,6 +250,11 @@ def _forget(bundle: Bundle, keep: int) -> int:
         bundle.remove(each.name)
     wanted: set[str] = set()
     for each in bundle.snapshots():
-        with contextlib.suppress(sqlite3.Error):
+        try:
             wanted.update(digest for digest, _ in contents(bundle.index(each.name)))
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the index of snapshot {each.name} cannot be read ({error}), so which blobs are still needed is not known: "
+                f"none is deleted. Remove {bundle.folder(each.name)} if it is of no use"
+            ) from error
     return bundle.sweep(wanted)

@@ -7,8 +7,8 @@
         ├── index.sqlite                              the index as it was
         └── snapshot.json                             what it holds; written last: without it the snapshot is unfinished
 
-Blobs are written under a name of their own, synced and renamed, so that whatever has its name is whole. Everything
-here blocks.
+Blobs are written under a name of their own, synced and renamed, so that whatever has its name is whole; what a backup that
+was killed left under the others, the next one takes away. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -62,14 +62,21 @@ class Bundle:
         """Make the directory a backup, if it is empty or not there; :class:`StoreError` if it is something else."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if not self._marker.exists():
-                if any(self.root.iterdir()):
+            if not self._is_marked():
+                if any(path != self._marker for path in self.root.iterdir()):
                     raise StoreError(f"{self.root} is not empty and no backup of Lading's; name a directory of its own")
-                self._marker.write_text(f"{_VERSION}\n")
+                with self._marker.open("w") as file:
+                    file.write(f"{_VERSION}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
             self._snapshots.mkdir(exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
         self.check()
+
+    def _is_marked(self) -> bool:
+        """Whether somebody began a backup here and came as far as to say so."""
+        return self._marker.exists() and self._marker.stat().st_size > 0
 
     def check(self) -> None:
         """:class:`StoreError` unless this is a backup that can be read."""
@@ -126,6 +133,8 @@ class Bundle:
         for folder in self._snapshots.iterdir():
             if folder.name not in done:
                 shutil.rmtree(folder)
+        for path in (self.root / "blobs").glob("*/??/.*"):
+            path.unlink()
         self.folder(name).mkdir()
         return self.index(name)
 

@@ -9,13 +9,16 @@ The bytes of all blobs are there, manifests among them. What only an index knows
    (the first digits of their digest), so that they can be pulled, looked at, and given their names again, and the
    collector keeps them. Images that were deleted, and whose bytes were still there, come back with them.
 
-Done again it goes on where it was interrupted, since what has a row is passed over.
+An index that is lost is made beside its place, and put there when it is whole: a server that ran on half of one would let the
+collector have the blobs of the other half. Done again it goes on where it was interrupted, since what has a row is passed over.
 """
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import bindparam, exists, select
 
@@ -33,7 +36,9 @@ from lading.registry.volume import Problem, alone
 from lading.stores.blobs.base import BlobStore
 from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.links import Tree
+from lading.stores.metadata.engine import SQLITE, open_index
 from lading.stores.metadata.schema.content import blobs, manifests
+from lading.stores.metadata.snapshot import put_in_place
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 REPOSITORY = "recovered"
@@ -78,6 +83,20 @@ async def rebuild(
         await run.blobs()
         await run.manifests()
         return run.report
+
+
+async def rebuild_lost(
+    index: Path, store: BlobStore, layout: Layout, *, rate: int | None = None, watch: Watch = lambda progress: None
+) -> Report:
+    """:func:`rebuild` for an index of which there is no file any more; :class:`~lading.errors.StoreError` if one appears."""
+    unfinished = index.with_name(f".{index.name}.rebuilding")
+    metadata = open_index(f"{SQLITE}{unfinished}")
+    try:
+        report = await rebuild(metadata, store, layout, rate=rate, watch=watch)
+    finally:
+        await metadata.close()
+    await asyncio.to_thread(put_in_place, unfinished, index)
+    return report
 
 
 class _Rebuild:

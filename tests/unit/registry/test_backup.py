@@ -176,3 +176,53 @@ async def test_one_backup_at_a_time(world: World, bundle: Bundle) -> None:
     with bundle.alone():
         with pytest.raises(StoreError, match="another backup"):
             await taken(world, bundle)
+
+
+async def test_a_backup_that_was_killed_before_it_said_what_it_is_is_gone_on_with(world: World, bundle: Bundle) -> None:
+    bundle.root.mkdir()
+    (bundle.root / "lading-backup").touch()
+    assert (await taken(world, bundle)).copied == 3
+
+
+async def test_what_a_killed_run_copied_becomes_durable_with_the_next(
+    world: World, bundle: Bundle, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await taken(world, bundle)
+    clock.pass_by(1)
+    synced: list[Path] = []
+    monkeypatch.setattr("lading.registry.backup.sync_folder", synced.append)
+    await taken(world, bundle)
+    assert {bundle.blob(digest).parent for digest in bundle.blobs()} <= set(synced)
+    root = tmp_path / "elsewhere"
+    for digest in bundle.blobs():
+        place = Layout(root).blob(digest)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(bundle.blob(digest).read_bytes())
+    await (await restored(bundle, root)).close()
+    assert {Layout(root).blob(digest).parent for digest in bundle.blobs()} <= set(synced)
+
+
+async def test_an_index_that_appears_meanwhile_is_not_written_over(
+    world: World, bundle: Bundle, tmp_path: Path
+) -> None:
+    await taken(world, bundle)
+    layout = Layout(tmp_path / "elsewhere")
+
+    def a_server_starts(_: object) -> None:
+        layout.index.parent.mkdir(parents=True, exist_ok=True)
+        layout.index.write_text("a server's")
+
+    with pytest.raises(StoreError, match="meanwhile somebody made an index"):
+        await restore(bundle, None, layout.index, layout, watch=a_server_starts)
+    assert layout.index.read_text() == "a server's"
+
+
+async def test_blobs_stay_while_it_is_not_known_who_needs_them(world: World, bundle: Bundle, clock: Clock) -> None:
+    for _ in range(2):
+        await taken(world, bundle)
+        clock.pass_by(1)
+    bundle.index(bundle.find(None).name).write_bytes(b"no database, and long enough to be looked at" * 100)
+    before = set(bundle.blobs())
+    with pytest.raises(StoreError, match="none is deleted"):
+        await taken(world, bundle, keep=2)
+    assert set(bundle.blobs()) == before

@@ -106,6 +106,7 @@ async def _verify(
     storage: Storage | None, root: Path | None, index: str, terms: Terms, watch: Watch, *, rebuild: bool
 ) -> tuple[Rebuilt | None, Report]:
     from lading.registry.rebuild import rebuild as bring_back
+    from lading.registry.rebuild import rebuild_lost
     from lading.registry.verify import Verify
     from lading.stores.blobs.base import BlobStore
     from lading.stores.blobs.driver import open_store
@@ -122,10 +123,12 @@ async def _verify(
     store: BlobStore = open_store(storage, root) if storage is not None else FilesystemStore(root or Path())
     layout = store.layout if isinstance(store, FilesystemStore) else None
     await store.probe()
+    rebuilt = None
+    if rebuild and isinstance(store, FilesystemStore) and file is not None and not file.exists():
+        rebuilt = await rebuild_lost(file, store, store.layout, rate=terms.rate, watch=watch)
     metadata = open_index(index)
     try:
-        rebuilt = None
-        if rebuild and isinstance(store, FilesystemStore):
+        if rebuild and rebuilt is None and isinstance(store, FilesystemStore):
             rebuilt = await bring_back(metadata, store, store.layout, rate=terms.rate, watch=watch)
         check = functools.partial(integrity, file) if file is not None else list
         done = await Verify(metadata, store, layout, check).run(terms, watch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import msgspec
 
@@ -183,7 +183,7 @@ def beginning(pattern: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-@cache
+@lru_cache(maxsize=1024)
 def compiled(pattern: str) -> tuple[tuple[_Token, ...], ...]:
     """A pattern's choices, each as tokens; raises ``Invalid`` outside the grammar."""
     return tuple(tuple(_tokens(one)) for one in _choices(pattern))

@@ -1,4 +1,4 @@
-"""A SQLite index as a file: a copy of it while it is in use, and what SQLite itself finds wrong with it.
+"""A SQLite index as a file: a copy of it while it is in use, its way into its place, and what SQLite finds wrong with it.
 
 Everything here blocks.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lading.errors import StoreError
+from lading.stores.blobs.disk import sync_folder
 
 _MOST_TOLD = 20
 
@@ -31,6 +32,32 @@ def snapshot(index: Path, target: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def put_in_place(made: Path, index: Path) -> None:
+    """Make the index in the file ``made``, which nobody has open, the one at ``index``, in one step; survives power loss.
+
+    Raises :class:`StoreError` where somebody made one there meanwhile.
+    """
+    with contextlib.closing(sqlite3.connect(made)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if index.exists():
+        raise StoreError(
+            f"meanwhile somebody made an index at {index}, a server perhaps: stop it, move that index and its -wal and "
+            "-shm away, and run this again"
+        )
+    # a log that another index left must not be taken for this one's
+    for path in (made, index):
+        for rest in ("-wal", "-shm"):
+            path.with_name(path.name + rest).unlink(missing_ok=True)
+    made.rename(index)
+    for folder in (index.parent, index.parent.parent):
+        sync_folder(folder)
 
 
 def integrity(index: Path) -> list[str]:
