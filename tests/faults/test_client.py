@@ -1,8 +1,11 @@
-"""The client when it is killed, interrupted, or out of room: nothing half-written stays, and the next try goes well."""
+"""The client when it is killed, interrupted, out of room, or on a bad line: nothing half-written stays, and it goes on."""
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,14 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from lading.oci.digest import Digest
+from lading.oci.manifest import Descriptor
+from lading.remotes.credentials import Keyring
+from lading.remotes.http import HttpRegistry
+from lading.remotes.session import Session
+from lading.remotes.transport import Policy
 from tests.faults.test_disk import filled, small_disk
 from tests.integration.workers import wait_until
 from tests.support import images
+from tests.support.access import certificates
 from tests.support.client import User
+from tests.support.cutting import DOWN, UP, Cutting
 from tests.support.http import Client
 from tests.support.lading import PROGRAM, Lading
 from tests.support.process import Process
 from tests.support.scripted import Answer, Asked, Scripted
+from tests.unit.remotes.far import of
 
 __all__ = ["small_disk"]
 
@@ -134,3 +146,44 @@ def test_a_full_disk(far_side: tuple[Scripted, Holding], small_disk: Path, outpu
     user("pull", f"{server.host}/x", *words)
     if output == "store":
         assert user("images", "-q")
+
+
+class Garbling(Cutting):
+    """A line that changes a byte where the other cuts."""
+
+    def _carry(self, source: socket.socket, target: socket.socket, way: str) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(16 << 10):
+                if self._is_cut(way, len(data)):
+                    data = data[:-1] + bytes([data[-1] ^ 1])
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
+    made = certificates(tmp_path_factory.mktemp("tls"))
+    settings = {"http": {"tls": {"certificate": str(made.certificate), "key": str(made.key)}}}
+    with Lading(tmp_path_factory.mktemp("registry"), settings, ca=made.ca) as server:
+        yield server
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("line", [Cutting, Garbling], ids=["cut", "garbled"])
+async def test_tls_on_a_bad_line_at_every_tenth(secure: Lading, line: type[Cutting]) -> None:
+    """An upload and a download of a layer go on, whatever becomes of the line below TLS."""
+    data = random.Random(line.__name__).randbytes(3_000_000)
+    blob = Descriptor(media_type=images.LAYER, digest=Digest.of(data), size=len(data))
+    tenths = [len(data) * tenth // 10 for tenth in range(1, 11)]
+    assert secure.ca
+    policy = Policy(attempts=5, backoff=0.01, silence=30, scheme="https", ca=secure.ca.read_text())
+    with line(secure.port) as bad:
+        async with Session(f"127.0.0.1:{bad.port}", Keyring({"HOME": "/nonexistent"}), policy) as session:
+            client = HttpRegistry(session)
+            bad.cut_at(UP, tenths)
+            await client.put_blob("x", blob, of(data))
+            assert bad.cuts >= 9
+            bad.cut_at(DOWN, tenths)
+            async with client.blob("x", blob) as chunks:
+                assert b"".join([chunk async for chunk in chunks]) == data
+        assert bad.cuts >= 18

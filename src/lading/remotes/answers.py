@@ -56,10 +56,12 @@ async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
         when = f"; it may go again in {wait:.0f} s" if wait else ""
         return errors.TooMany(f"{host} has had too many requests from here{tail}{when}", retry_after=int(wait or 1))
     if status in TRY_AGAIN:
-        return errors.Unavailable(f"{host} cannot do it now ({status}, {what}){tail}")
+        wait = retry_after(answer)
+        return errors.Unavailable(f"{host} cannot do it now ({status}, {what}){tail}", retry_after=int(wait or 5))
     if status in {400, 413, 416, 422}:
         return errors.Invalid(f"{host} refuses {what} ({status}){tail}")
-    return errors.BadAnswer(f"{host} answers {status} to {what}{tail}")
+    asked = what if what.startswith("to ") else f"for {what}"
+    return errors.BadAnswer(f"{host} answers {status}, asked {asked}{tail}")
 
 
 def retry_after(answer: Answer) -> float:

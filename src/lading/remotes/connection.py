@@ -9,6 +9,7 @@ What goes wrong is raised as :class:`OSError` (a broken connection, :class:`Time
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import httptools
@@ -16,6 +17,7 @@ import httptools
 from lading.remotes.stream import Body, Stream
 
 _MAX_HEAD = 256 << 10
+"""How many bytes may come without one of the body among them: a head, the lengths of chunks, trailers."""
 _SMALL = 64 << 10
 """Up to this many bytes a body is sent together with its head."""
 _LARGE = 1 << 20
@@ -65,7 +67,7 @@ class Connection:
         self._bodiless = False
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[str, str]] = []
-        self._head_size = 0
+        self._bare = 0
         self._status = 0
         self._left: int | None = None
         self._until_end = False
@@ -117,6 +119,9 @@ class Connection:
                 self._stays = False  # it answered before it had everything
             while not self._status:
                 self._parse(await self.stream.read(max(silence, patience)))
+        except ssl.SSLError as error:
+            self.close()
+            raise _lost(error, answered=bool(self._status)) from None
         except BaseException:
             self.close()
             raise
@@ -133,15 +138,20 @@ class Connection:
                 self._rest = Body(self.stream, self._left, silence)
                 yield self._rest
                 if self._rest.error is not None:
-                    raise self._rest.error
+                    raise _lost(self._rest.error, answered=True)
                 if self._rest.left:
                     raise Lost("it ended before its time")
                 return
-            self._parse(await self.stream.read(silence))
+            try:
+                self._parse(await self.stream.read(silence))
+            except ssl.SSLError as error:
+                raise _lost(error, answered=True) from None
 
     # what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # a trailer: what counts is in the head
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip()))
 
     def on_headers_complete(self) -> None:
@@ -173,6 +183,7 @@ class Connection:
             self._stays = False  # nobody asked for this
             return
         self._pieces.append(piece)
+        self._bare = 0
         if self._left is not None:
             self._left -= len(piece)
             self._whole = not self._left
@@ -185,7 +196,7 @@ class Connection:
         self._bodiless = bodiless
         self._parser = httptools.HttpResponseParser(self)
         self._headers = []
-        self._head_size = 0
+        self._bare = 0
         self._status = 0
         self._left = None
         self._until_end = False
@@ -200,16 +211,15 @@ class Connection:
             if not self._whole:
                 raise Lost("it ended before its time")
             return
-        if not self._status:
-            self._head_size += len(data)
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stays = False
             if not self._whole:  # what follows an answer that is whole is noise
                 raise Garbled(str(error.__cause__ or error.__context__ or error)) from None
-        if not self._status and self._head_size > _MAX_HEAD:
-            raise Garbled("the head of its answer has no end")
+        if not self._whole and self._bare > _MAX_HEAD:
+            raise Garbled("what frames its answer has no end")
 
     async def _sent(self, head: bytes, content: bytes | AsyncIterator[bytes], silence: float, *, chunked: bool) -> bool:
         """Send all of it; False where the answer came first."""
@@ -246,3 +256,11 @@ class Connection:
         while not self._status and (heard := self.stream.heard()) is not None:
             self._parse(heard)
         return bool(self._status)
+
+
+def _lost(error: OSError, *, answered: bool) -> OSError:
+    """What a failure of TLS means once the handshake is over: a line that broke, or our certificate that is refused."""
+    reason = getattr(error, "reason", None) or ""
+    if not isinstance(error, ssl.SSLError) or (not answered and "ALERT" in reason and "RECORD" not in reason):
+        return error
+    return Lost("what came is no TLS of the other side's")

@@ -21,6 +21,8 @@ from lading.remotes.base import Chunks, RegistryClient, Source
 
 PARALLEL = 4
 """How many blobs move at the same time."""
+_DEEPEST = 32
+"""How many manifests may follow from one another, each named by the one before: indexes in indexes, signatures of signatures."""
 
 
 class Watch(Protocol):
@@ -117,15 +119,17 @@ class Copy:
         await self._tree(manifest, names)
         return manifest
 
-    async def _tree(self, manifest: Manifest, names: Sequence[str]) -> None:
+    async def _tree(self, manifest: Manifest, names: Sequence[str], depth: int = 0) -> None:
         """A manifest and all below it, then what refers to it."""
+        if depth > _DEEPEST:
+            raise errors.ManifestInvalid(f"more than {_DEEPEST} manifests name one another in a row; that is refused")
         for child in manifest.children:
             if child.digest not in self._done and child.media_type in mediatypes.MANIFESTS:
                 if await self._is_there(child):
                     self._done.add(child.digest)
                     continue
                 below = await self.source.client.manifest(self.source.repository, child.digest)
-                await self._tree(below, [child.digest])
+                await self._tree(below, [child.digest], depth + 1)
         # an index may list blobs among its manifests, as a build cache does
         blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
         await self._together([partial(self._blob, blob) for blob in _once(blobs)])
@@ -137,7 +141,7 @@ class Copy:
             async for descriptor in self.source.client.referrers(self.source.repository, manifest.digest):
                 if descriptor.digest not in self._done:
                     found = await self.source.client.manifest(self.source.repository, descriptor.digest)
-                    await self._tree(found, [found.digest])
+                    await self._tree(found, [found.digest], depth + 1)
 
     async def _is_there(self, child: Descriptor) -> bool:
         """Whether the target has a child already, and so, by the protocol's rule, all below it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from lading import errors
 from lading.oci import mediatypes
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
+from lading.oci.reference import is_name, is_tag
 from lading.remotes import answers, uploads
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.session import Session
@@ -24,6 +26,7 @@ _PAGE = 1000
 _MAX_LIST = 32 << 20
 _MAX_PAGES = 100_000
 _PIECE = 1 << 20
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def pull(repository: str) -> tuple[str, ...]:
@@ -185,32 +188,39 @@ class HttpRegistry:
         return await uploads.Upload(self.session, repository, blob).mount(origin)
 
     async def tags(self, repository: str) -> AsyncGenerator[str]:
+        """Every tag that is one: another text would go into paths, and to terminals, as whatever it says."""
         what = f"the tags of {repository}"
         async for page in self.pages(f"/v2/{repository}/tags/list?n={_PAGE}", pull(repository), what):
-            for tag in _texts(page.get("tags")):
+            for tag in filter(is_tag, _texts(page.get("tags"))):
                 yield tag
 
     async def repositories(self) -> AsyncGenerator[str]:
         """Every repository the registry lists (distribution spec's ``_catalog``); not every registry does."""
         scopes = ("registry:catalog:*",)
         async for page in self.pages(f"/v2/_catalog?n={_PAGE}", scopes, "a list of its repositories"):
-            for name in _texts(page.get("repositories")):
+            for name in filter(is_name, _texts(page.get("repositories"))):
                 yield name
 
     async def referrers(self, repository: str, digest: str) -> AsyncGenerator[Descriptor]:
         """What refers to a manifest, by the API or, where there is none, by the fallback tag."""
         path = f"/v2/{repository}/referrers/{digest}"
-        found: Manifest | None = None
-        async with self.session.open("GET", path, pull(repository), expect=(200, 404), what="referrers") as answer:
-            if answer.status_code == 200 and mediatypes.OCI_INDEX in answer.headers.get("content-type", ""):
-                found = parse(await answers.read(answer, MAX_MANIFEST, "referrers"), mediatypes.OCI_INDEX)
-        if found is None:
-            try:
-                found = await self.manifest(repository, digest.replace(":", "-")[:128])
-            except errors.ManifestUnknown:
-                return
-        for descriptor in found.children:
-            yield descriptor
+        seen: set[str] = set()
+        while path:
+            self._once(path, seen, "referrers")
+            found: Manifest | None = None
+            expect = (200, 404) if len(seen) == 1 else (200,)
+            async with self.session.open("GET", path, pull(repository), expect=expect, what="referrers") as answer:
+                path = ""
+                if answer.status_code == 200 and mediatypes.OCI_INDEX in answer.headers.get("content-type", ""):
+                    found = parse(await answers.read(answer, MAX_MANIFEST, "referrers"), mediatypes.OCI_INDEX)
+                    path = self._next(answer)
+            if found is None:
+                try:
+                    found = await self.manifest(repository, digest.replace(":", "-")[:128])
+                except errors.ManifestUnknown:
+                    return
+            for descriptor in found.children:
+                yield descriptor
 
     async def delete(self, repository: str, reference: str) -> None:
         path = f"/v2/{repository}/manifests/{reference}"
@@ -226,15 +236,19 @@ class HttpRegistry:
         """The documents of a list, as long as each names a next one (distribution spec, "Listing Tags")."""
         seen: set[str] = set()
         while path:
-            if path in seen or len(seen) > _MAX_PAGES:
-                raise errors.BadAnswer(f"{self.host} lists {what} in circles")
-            seen.add(path)
+            self._once(path, seen, what)
             try:
                 async with self.session.open("GET", path, scopes, what=what) as answer:
                     yield await answers.document(answer, _MAX_LIST, what)
                     path = self._next(answer)
             except errors.Missing as error:
                 raise errors.RepositoryUnknown(error.message) from None
+
+    def _once(self, path: str, seen: set[str], what: str) -> None:
+        """Note that a page was asked for, which is not to be asked for again."""
+        if path in seen or len(seen) > _MAX_PAGES:
+            raise errors.BadAnswer(f"{self.host} lists {what} in circles")
+        seen.add(path)
 
     def _next(self, answer: Answer) -> str:
         link = answer.following()
@@ -258,7 +272,7 @@ def _skipped(answer: Answer, start: int, host: str) -> int:
     if answer.status_code == 200:
         return start  # it knows no ranges: everything comes again
     place = answer.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0].strip()
-    if not place.isdigit() or int(place) > start:
+    if not _NUMBER.fullmatch(place) or int(place) > start:
         raise errors.BadAnswer(f"{host} was asked for the bytes from {start} on and sends others")
     return start - int(place)
 

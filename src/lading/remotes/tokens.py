@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from lading.errors import BadAnswer, Denied, Unauthenticated, Unavailable
+from lading.errors import BadAnswer, Denied, Unauthenticated, Unavailable, Unreachable
 from lading.remotes import answers
 from lading.remotes.challenge import Challenge, check_realm
 from lading.remotes.credentials import Credential, Keyring
@@ -90,6 +90,8 @@ class Authorizer:
         assert self._challenge is not None
         host, parameters = self._transport.host, self._challenge.parameters
         realm = check_realm(parameters.get("realm", ""), host, secure=self._transport.secure)
+        if self._transport.policy.guarded:
+            await self._transport.guard(realm, "names a token server at")
         service = parameters.get("service", "")
         asked = self._asked.get(scopes, scopes)
         answer = await self._ask(realm, service, asked, credential, offline=offline)
@@ -139,7 +141,13 @@ class Authorizer:
     async def _patiently(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
         policy = self._transport.policy
         for attempt in range(1, policy.attempts):
-            answer = await self._transport.send(method, url, headers, body, redirects=0)
+            try:
+                answer = await self._transport.send(method, url, headers, body, redirects=0)
+            except Unreachable:
+                if attempt > 1:  # whom nobody has reached yet is more likely misnamed than restarting
+                    raise
+                await asyncio.sleep(policy.backoff)
+                continue
             wait = answers.retry_after(answer) or policy.backoff * 2**attempt
             if answer.status_code not in answers.TRY_AGAIN or wait > policy.patience:
                 return answer

@@ -122,7 +122,7 @@ class Transport:
             await answer.aclose()
             url, before = self._redirected(url, target), url
             if self.policy.guarded:
-                await self._guard(url)
+                await self.guard(url, "redirects to")
             if _origin(url) != _origin(before):
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
         if not redirects:
@@ -138,18 +138,26 @@ class Transport:
 
     def _redirected(self, url: str, target: str) -> str:
         there = joined(url, target)
-        parts = urlsplit(there)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise BadAnswer(f"{self.host} redirects to {target[:200]!r}, which is no http or https address")
-        if url.startswith("https:") and parts.scheme == "http" and not self.policy.insecure:
-            raise BadAnswer(f"{self.host} redirects from https to plain http, {there[:200]}; that is refused")
+        self.check(there, "redirects to", secure=url.startswith("https:"))
         return there
 
-    async def _guard(self, url: str) -> None:
+    def check(self, url: str, how: str, *, secure: bool = False) -> None:
+        """Refuse an address that the registry ``how`` ("redirects to") where it is none, or without TLS after TLS."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise BadAnswer(f"{self.host} {how} {url[:200]!r}, which is no http or https address")
+        if parts.scheme == "http" and (secure or self._base.startswith("https:")) and not self.policy.insecure:
+            raise BadAnswer(
+                f"{self.host} is reached by https and {how} {url[:200]!r}, without it; that is refused. If it is behind a "
+                "proxy that speaks TLS for it, the proxy has to pass X-Forwarded-Proto on"
+            )
+
+    async def guard(self, url: str, how: str) -> None:
+        """Refuse an address that the registry ``how`` ("redirects to") where it is an inner one and the registry is not."""
         there, own = urlsplit(url).hostname or "", urlsplit(f"//{self._address}").hostname or ""
         if there != own and await leads_inside(there) and not await leads_inside(own):
             raise BadAnswer(
-                f"{self.host} redirects to {_origin(url)[1]}, an address of a private network; that is refused, since it "
+                f"{self.host} {how} {_origin(url)[1]}, an address of a private network; that is refused, since it "
                 "could be made to reach what only this machine can"
             )
 
@@ -244,7 +252,12 @@ class Transport:
         url = None if self.policy.socket else proxy_url(scheme, place)
         if url is None:
             return None
-        named = urlsplit(url)
+        try:
+            named = urlsplit(url)
+        except ValueError:
+            raise LocalError(
+                f"the proxy for {place} has an address that cannot be read: {url.rpartition('@')[2]}"
+            ) from None
         secure = named.scheme.lower() == "https"
         return Proxy(url, tls.context(named.netloc.rpartition("@")[2], self._environment) if secure else None)
 

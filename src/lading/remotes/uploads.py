@@ -66,11 +66,12 @@ class Upload:
                 if place < self._blob.size:
                     location = await self._append(location, place, source)
                 return await self._put(location, b"")
-            except (errors.Unreachable, errors.Unavailable, errors.UploadUnknown) as error:
+            except (errors.Unreachable, errors.Unavailable, errors.TooMany, errors.UploadUnknown) as error:
                 tries += 1
-                if tries >= attempts:
+                wait = max(self._session.pause(tries), _asked(error))
+                if tries >= attempts or wait > self._session.policy.patience:
                     raise
-                await asyncio.sleep(self._session.pause(tries))
+                await asyncio.sleep(wait)
                 location, place = await self._where(location, error)
                 if not location and await self._is_there():
                     return None  # it was the answer that got lost
@@ -91,8 +92,12 @@ class Upload:
             headers["content-range"] = f"{place}-{size - 1}"
 
         async def bytes_from_place() -> AsyncIterator[bytes]:
+            left = size - place
             async with source(place) as chunks:
                 async for chunk in chunks:
+                    left -= len(chunk)
+                    if left < 0:  # it would be taken for another request
+                        raise errors.SizeInvalid(f"more than the {size} bytes of {self._blob.digest} were to be sent")
                     yield chunk
 
         async with self._open("PATCH", location, headers, bytes_from_place, (201, 202, 204)) as answer:
@@ -151,7 +156,16 @@ class Upload:
         location = answer.headers.get("location", "")
         if not location and not otherwise:
             raise errors.BadAnswer(f"{self._session.host} begins an upload and does not say where it goes on")
-        return joined(answer.url, location) if location else otherwise
+        if not location:
+            return otherwise
+        there = joined(answer.url, location)
+        self._session.transport.check(there, "goes on with an upload at")
+        return there
+
+
+def _asked(error: errors.LadingError) -> float:
+    """How long the registry asked to wait, in seconds."""
+    return error.retry_after if isinstance(error, errors.TooMany) else 0.0
 
 
 async def _whole(source: Source, size: int) -> bytes:

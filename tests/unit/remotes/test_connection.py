@@ -148,6 +148,31 @@ async def test_a_body_that_breaks_off_is_no_body(said: list[bytes], error: type[
             await anext(pieces)
 
 
+async def test_a_trailer_is_no_header() -> None:
+    chunks = b"5\r\nhello\r\n0\r\nlocation: elsewhere\r\n\r\n"
+    async with answered(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks) as connection:
+        await connection.request(ASK, b"", SILENCE)
+        assert await body(connection) == b"hello"
+        assert connection.headers.get("location") == ""
+        assert connection.usable()
+
+
+@pytest.mark.parametrize("frame", [b"0\r\n", b"0\r\nx: ", b"5;"], ids=["trailers", "trailer", "extension"])
+async def test_what_frames_a_body_has_an_end(frame: bytes) -> None:
+    """Endless bytes that are none of the body's are nothing to wait for, or to keep."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n" + frame)
+        while True:
+            writer.write(b"a: b\r\n" * 1000 if frame == b"0\r\n" else b"a" * 10_000)
+            await writer.drain()
+
+    async with connected(serve) as connection:
+        await connection.request(ASK, b"", SILENCE)
+        with pytest.raises(Garbled, match="has no end"):
+            await body(connection)
+
+
 async def test_a_refusal_is_heard_while_sending() -> None:
     """Who does not want an upload need not take all of it to say so."""
 

@@ -11,7 +11,7 @@ import pytest
 from lading import errors
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
-from tests.support.scripted import Answer, Asked, Scripted
+from tests.support.scripted import Answer, Asked, Scripted, json_answer
 from tests.unit.remotes.far import BLOB, DATA, HURRIED, read, registry, routes
 
 pytestmark = pytest.mark.anyio
@@ -61,10 +61,11 @@ async def test_a_line_that_never_holds_is_given_up() -> None:
         assert len(far_side.asked) <= 1 + HURRIED.attempts**2
 
 
-async def test_a_range_that_is_another_one_is_refused() -> None:
+@pytest.mark.parametrize("range_", ["2000000-2999999/3000000", "\xb2-5/9", "9" * 5000 + "-/9", "*/9", ""])
+async def test_a_range_that_is_another_one_is_refused(range_: str) -> None:
     def answer(asked: Asked) -> Answer:
         if "range" in asked.headers:
-            return Answer(206, DATA, {"content-range": f"bytes 2000000-{len(DATA) - 1}/{len(DATA)}"})
+            return Answer(206, DATA, {"content-range": f"bytes {range_}"})
         return Answer(200, DATA, cut=1_000_000)
 
     with Scripted(routes(GET=answer)) as far_side:
@@ -217,6 +218,32 @@ async def test_pages_are_followed_and_circles_are_not() -> None:
                 far_side.answer = routes(GET=wrong)
                 with pytest.raises(errors.BadAnswer):
                     _ = [tag async for tag in client.tags("x")]
+
+
+async def test_what_is_no_tag_is_left_out() -> None:
+    """It would go into the path of a request with our login, or to a terminal, and be taken for something else."""
+    odd = ["ok", "../../b/manifests/x", "a\nb", "\x1b]0;x", "", 7, None]
+    answers = routes(GET_list=json_answer({"tags": odd}), GET__catalog=json_answer({"repositories": odd}))
+    with Scripted(answers) as far_side:
+        async with registry(far_side) as client:
+            assert [tag async for tag in client.tags("x")] == ["ok"]
+            assert [name async for name in client.repositories()] == ["ok"]
+
+
+async def test_every_page_of_referrers() -> None:
+    def referrer(number: int) -> dict[str, object]:
+        return {"mediaType": INDEX, "digest": Digest.of(b"%d" % number), "size": 1}
+
+    def page(asked: Asked) -> Answer:
+        number = int(asked.query.get("page", ["0"])[0])
+        link = {"link": f'<{asked.path}?page={number + 1}>; rel="next"'} if number < 2 else {}
+        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [referrer(number)]}
+        return Answer(200, json.dumps(document).encode(), {"content-type": INDEX, **link})
+
+    with Scripted(routes(GET=page)) as far_side:
+        async with registry(far_side) as client:
+            found = [one.digest async for one in client.referrers("a", BLOB.digest)]
+    assert found == [Digest.of(b"%d" % number) for number in range(3)]
 
 
 async def test_nobody_there() -> None:

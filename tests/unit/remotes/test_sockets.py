@@ -41,10 +41,11 @@ async def test_a_proxy_is_used_but_not_for_this_machine(monkeypatch: pytest.Monk
             with pytest.raises(errors.Unreachable):
                 await HttpRegistry(session).resolve("a", "latest")
         assert len(between.asked) == 1
-        monkeypatch.setenv(proxy.lower(), "socks5://127.0.0.1:1")
-        async with Session("registry.invalid", Keyring({}), Policy(plain_http=True, attempts=1)) as session:
-            with pytest.raises(errors.LocalError, match="socks5"):
-                await HttpRegistry(session).resolve("a", "latest")
+        for broken, said in (("socks5://127.0.0.1:1", "socks5"), ("http://me:secret@[::1", r"cannot be read: \[::1$")):
+            monkeypatch.setenv(proxy.lower(), broken)
+            async with Session("registry.invalid", Keyring({}), Policy(plain_http=True, attempts=1)) as session:
+                with pytest.raises(errors.LocalError, match=said):
+                    await HttpRegistry(session).resolve("a", "latest")
 
 
 async def test_a_handshake_that_is_given_up_leaves_no_connection(tmp_path: Path) -> None:

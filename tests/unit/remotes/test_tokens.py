@@ -12,8 +12,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from lading import errors
+from lading.remotes.challenge import parse
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.session import Session
+from lading.remotes.transport import Policy
 from tests.support.scripted import Answer, Asked, Scripted, json_answer
 from tests.unit.remotes.far import BLOB, HURRIED, registry
 
@@ -125,7 +127,7 @@ async def test_a_server_that_knows_only_post(guarded: Guarded) -> None:
 
 
 async def test_a_token_server_in_trouble_is_asked_again(guarded: Guarded) -> None:
-    left = [Answer(503), Answer(429, b"", {"retry-after": "1"})]
+    left = [Answer(503), Answer(429, b"", {"retry-after": "1"}), Answer(body=None)]
     guarded.refuse = lambda asked: left.pop() if asked.path == "/token" and left else None
     async with registry(guarded.far_side) as client:
         assert await client.resolve("a", "latest") is None
@@ -153,6 +155,24 @@ async def test_a_token_server_that_gives_none(
         with pytest.raises(error, match=said) as found:
             await client.resolve("a", "latest")
     assert "secret" not in str(found.value)
+
+
+async def test_a_realm_whose_name_leads_inside_is_none_for_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that asks for everybody goes by what a name stands for, since what it reaches is not for everybody."""
+    asked: list[str] = []
+
+    async def found(name: str, *_: object, **more: object) -> list[tuple[object, ...]]:
+        asked.append(name)
+        return [(2, 1, 6, "", ("10.0.0.1" if name == "auth.example" else "93.184.216.34", 443))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found, raising=False)
+    async with Session("registry.example", Keyring({}), Policy(scheme="https", guarded=True)) as session:
+        session.authorizer.learn(parse(['Bearer realm="https://auth.example/token",service="x"']), (), "")
+        with pytest.raises(
+            errors.BadAnswer, match=r"names a token server at auth\.example, an address of a private net"
+        ):
+            await session.authorizer.header(("repository:a:pull",))
+    assert set(asked) == {"auth.example", "registry.example"}
 
 
 async def test_a_realm_at_an_inner_address_never_hears_of_us() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,7 @@ from lading import errors
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
 from lading.remotes.verify import verified
+from tests.support.access import certificates
 from tests.support.scripted import Answer, Asked, Scripted
 from tests.unit.remotes.far import BLOB, DATA, HURRIED, of, registry
 
@@ -156,18 +161,64 @@ async def test_a_source_that_lies_ends_the_upload() -> None:
     [
         (Answer(202), errors.BadAnswer),
         (Answer(202, b"", {"location": "http://[x/"}), errors.BadAnswer),
+        (Answer(202, b"", {"location": "ftp://127.0.0.1/x"}), errors.BadAnswer),
+        (Answer(202, b"", {"location": "http:/v2/x"}), errors.BadAnswer),
         (Answer(403), errors.Denied),
         (Answer(405), errors.Unsupported),
         (Answer(413), errors.Invalid),
         (Answer(404), errors.Missing),
     ],
-    ids=["no-location", "bad-location", "403", "405", "413", "404"],
+    ids=["no-location", "bad-location", "ftp", "no-host", "403", "405", "413", "404"],
 )
 async def test_a_registry_that_takes_no_upload(answer: Answer, error: type[Exception]) -> None:
     with Scripted(lambda asked: Answer() if asked.path == "/v2/" else answer) as far_side:
         async with registry(far_side) as client:
             with pytest.raises(error):
                 await client.put_blob("a", BLOB, of(DATA))
+
+
+async def test_an_upload_never_goes_on_without_tls(tmp_path: Path) -> None:
+    """As behind a proxy that speaks TLS for a registry and does not say so: bytes are not sent for everybody to see."""
+    made = certificates(tmp_path)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(made.certificate, made.key)
+    far_side = Scripted(lambda asked: Answer(202, b"", {"location": f"http://{asked.headers['host']}/v2/a/u"}))
+    server = far_side._server
+    server.socket = served.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    with far_side:
+        async with registry(far_side, policy=replace(HURRIED, scheme="https", ca=made.ca.read_text())) as client:
+            with pytest.raises(errors.BadAnswer, match="X-Forwarded-Proto"):
+                await client.put_blob("a", BLOB, of(DATA))
+        assert [one.method for one in far_side.asked] == ["POST"]
+
+
+@pytest.mark.parametrize("data", [b"x", DATA], ids=["small", "large"])
+async def test_a_registry_that_has_had_enough_is_asked_later(data: bytes) -> None:
+    there = Uploads()
+    method, refused = ("PUT" if data == b"x" else "PATCH"), []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == method and not refused:
+            refused.append(asked)
+            return Answer(429, b"", {"retry-after": "1"})
+        return there(asked)
+
+    with Scripted(answer) as far_side:
+        async with registry(far_side) as client:
+            before = time.monotonic()
+            await client.put_blob("a", Descriptor(digest=Digest.of(data), size=len(data)), of(data))
+            assert time.monotonic() - before >= 1
+    assert list(there.stored.values()) == [data]
+
+
+async def test_a_source_that_sends_too_much_is_no_second_request() -> None:
+    """Where an upload goes on from the middle nothing is hashed: what came after its end would be read as a request."""
+    there = Uploads(1_000_000)
+    with Scripted(there) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(errors.SizeInvalid):
+                await client.put_blob("a", BLOB, of(DATA + b"DELETE /v2/b/manifests/x HTTP/1.1\r\n\r\n"))
+        assert not far_side.paths("DELETE")
 
 
 async def test_a_mount_moves_no_byte() -> None:
