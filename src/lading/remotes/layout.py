@@ -13,10 +13,11 @@ A manifest's name is its annotation ``org.opencontainers.image.ref.name``. There
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -28,9 +29,13 @@ from lading.remotes import files
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.verify import verified
 
+if TYPE_CHECKING:
+    import tarfile
+
 NAME = "org.opencontainers.image.ref.name"
 LAYOUT_FILE = b'{"imageLayoutVersion": "1.0.0"}'
 MAX_INDEX = 64 << 20
+_MAX_MEMBERS = 1_000_000
 
 
 class Place(Protocol):
@@ -51,10 +56,14 @@ class Folder:
 
     def find(self, name: str) -> tuple[Path, int, int] | None:
         file = self.path / name
-        try:
-            return file, 0, file.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with files.told(f"read {file}"):
+            try:
+                there = file.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        if not stat.S_ISREG(there.st_mode):  # a pipe would be waited for
+            raise LocalError(f"{file} is no file")
+        return file, 0, there.st_size
 
 
 class Tar:
@@ -62,21 +71,36 @@ class Tar:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        import tarfile  # noqa: PLC0415 - most layouts are folders, and compression comes with it
-
-        self._members: dict[str, tuple[int, int]] = {}
-        with files.told(f"read {path}"):
-            try:
-                with tarfile.open(path, "r:") as tar:
-                    for member in tar:
-                        if member.isreg() and not member.issparse():
-                            self._members[member.name.removeprefix("./")] = (member.offset_data, member.size)
-            except tarfile.TarError as error:
-                raise LocalError(f"{path} is no tar archive: {error}") from None
+        self._members = {
+            member.name.removeprefix("./"): (member.offset_data, member.size)
+            for member in members(path)
+            if member.isreg() and not member.issparse()
+        }
 
     def find(self, name: str) -> tuple[Path, int, int] | None:
         found = self._members.get(name)
         return (self.path, *found) if found else None
+
+
+def members(path: Path) -> Iterator[tarfile.TarInfo]:
+    """What is in a tar archive that is not compressed; nothing is extracted, and what leads astray is a :class:`LocalError`."""
+    import tarfile  # noqa: PLC0415 - most layouts are folders, and compression comes with it
+
+    count, place = 0, -1
+    with files.told(f"read {path}"):
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    count += 1
+                    if member.size < 0 or member.offset_data <= place:  # a size below zero leads round in circles
+                        raise LocalError(f"{path} is no tar archive: a member has no size that can be")
+                    if count > _MAX_MEMBERS:
+                        raise LocalError(f"{path} has more than {_MAX_MEMBERS:,} members; that is taken for an attack")
+                    place = member.offset_data
+                    tar.members = []  # type: ignore[attr-defined]
+                    yield member
+        except (tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+            raise LocalError(f"{path} is no tar archive: {error}") from None
 
 
 class ReadableLayout:
@@ -205,9 +229,10 @@ class Layout(ReadableLayout):
         super().__init__(Folder(path))
         self.path = path
         self._sync = sync
-        if create and not (path / "oci-layout").exists():
+        there = self.place.find("oci-layout")
+        if create and there is None:
             self._create()
-        elif not (path / "oci-layout").is_file():
+        elif there is None:
             raise LocalError(f"{path} is no OCI image layout: it has no file oci-layout")
 
     def _create(self) -> None:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import posixpath
+import stat
 import tarfile
 import zlib
 from pathlib import Path
@@ -24,14 +25,13 @@ from lading.oci.digest import Digest
 from lading.oci.manifest import parse
 from lading.oci.reference import Reference
 from lading.remotes import files
-from lading.remotes.layout import Layout, ReadableLayout, Tar, blob_path
+from lading.remotes.layout import Layout, ReadableLayout, Tar, blob_path, members
 
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 20
 _MAX_JSON = 32 << 20
-_MAX_MEMBERS = 1_000_000
 _MAX_LINKS = 8
 _BOMB = 200
 _LEVEL = 5
@@ -43,8 +43,11 @@ async def opened(path: Path, scratch: Path) -> ReadableLayout:
 
     An archive that is gzipped as a whole is unpacked there first.
     """
-    with files.told(f"read {path}"), path.open("rb") as file:
-        head = file.read(4)
+    with files.told(f"read {path}"):
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe cannot be read twice, and might be waited for
+            raise LocalError(f"{path} is no file; an archive is read from one")
+        with path.open("rb") as file:
+            head = file.read(4)
     if head.startswith(_GZIP):
         path = await asyncio.to_thread(_gunzip, path, scratch / "archive.tar")
     place = Tar(path)
@@ -235,18 +238,7 @@ class _Saved:
         raise Invalid(f"{self.path}: {name!r} is a link to a link to a link …; that is refused")
 
     def _list(self) -> None:
-        with files.told(f"read {self.path}"):
-            try:
-                with tarfile.open(self.path, "r:") as tar:
-                    for member in tar:
-                        self._members[posixpath.normpath(member.name)] = member
-                        if len(self._members) > _MAX_MEMBERS:
-                            raise Invalid(
-                                f"{self.path} has more than {_MAX_MEMBERS:,} members; that is taken for an attack"
-                            )
-                        tar.members = []  # type: ignore[attr-defined]
-            except tarfile.TarError as error:
-                raise LocalError(f"{self.path} is no tar archive: {error}") from None
+        self._members = {posixpath.normpath(member.name): member for member in members(self.path)}
 
 
 def _copy(archive: BinaryIO, out: BinaryIO, size: int, *, pack: bool) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from lading.errors import BlobUnknown, LadingError, LocalError, ManifestInvalid
 from lading.remotes.fetch import content
-from lading.remotes.layout import ReadableLayout
+from lading.remotes.layout import Layout, ReadableLayout
 from lading.remotes.unpack import opened
 from tests.support import images
 
@@ -155,6 +156,54 @@ async def test_what_is_no_archive(tmp_path: Path, raw: bytes, said: str) -> None
     path.write_bytes(raw)
     with pytest.raises(LadingError, match=said):
         await opened(path, tmp_path / "scratch")
+
+
+def header(raw: bytearray, at: int, *, size: bytes = b"", kind: bytes = b"") -> None:
+    """Change a member's header, and its sum so that it counts."""
+    if size:
+        raw[at + 124 : at + 136] = size
+    if kind:
+        raw[at + 156 : at + 157] = kind
+    raw[at + 148 : at + 156] = b" " * 8
+    raw[at + 148 : at + 156] = b"%06o\0 " % sum(raw[at : at + 512])
+
+
+BELOW_ZERO = b"\xff" * 10 + b"\xfc\x00"
+"""-1024: back to the header it stands in."""
+
+
+@pytest.mark.parametrize("kind", [b"0", b"L", b"x", b"2"], ids=["file", "long-name", "pax", "link"])
+@pytest.mark.parametrize("size", [BELOW_ZERO, b"\xff" * 12, b"\x80" + b"\x7f" * 11], ids=["back", "minus-one", "huge"])
+async def test_a_size_that_cannot_be(image: images.Image, tmp_path: Path, kind: bytes, size: bytes) -> None:
+    """Python's own reader goes round in circles at some of them."""
+    made = write(tmp_path / "x.tar", {**saved(image, ["0", "1"]), "0": image.diffs[0], "1": image.diffs[1]})
+    raw = bytearray(made.read_bytes())
+    header(raw, 0, size=size, kind=kind)
+    made.write_bytes(raw)
+    with pytest.raises(LadingError):
+        await opened(made, tmp_path / "scratch")
+
+
+async def test_names_of_names_of_names(tmp_path: Path) -> None:
+    block = bytearray(512)
+    block[:1], block[257:263] = b"a", b"ustar\0"
+    header(block, 0, size=b"00000000000\0", kind=b"L")
+    (tmp_path / "x.tar").write_bytes(bytes(block) * 5000)
+    with pytest.raises(LocalError, match="is no tar archive"):
+        await opened(tmp_path / "x.tar", tmp_path / "scratch")
+
+
+async def test_a_layout_of_what_is_no_file(image: images.Image, tmp_path: Path) -> None:
+    """A link to itself, a pipe that nobody writes to."""
+    folder = images.write_layout(tmp_path / "in", {"x": image})
+    blob = folder / "blobs" / "sha256" / image.digest[7:]
+    for make, said in ((lambda: blob.symlink_to(blob), "symbolic links"), (lambda: os.mkfifo(blob), "is no file")):
+        blob.unlink()
+        make()
+        with pytest.raises(LocalError, match=said):
+            await Layout(folder).manifest("", "x")
+    with pytest.raises(LocalError, match="is no file"):
+        await opened(blob, tmp_path / "scratch")
 
 
 async def test_an_archive_that_is_cut_off(image: images.Image, tmp_path: Path) -> None:

@@ -99,11 +99,14 @@ async def _of_engine(places: Places, reference: Reference, tags: list[str]) -> P
 
 
 def _place(text: str) -> str:
+    from lading.remotes import files
+
     path = Path(text)
-    if path.is_dir():
-        return f"oci:{text}"
-    if path.is_file():
-        return f"archive:{text}"
+    with files.told(f"read {text}"):
+        if path.is_dir():
+            return f"oci:{text}"
+        if path.exists():
+            return f"archive:{text}"
     if ":" in text:
         return text
     raise LocalError(f"there is no file or folder {text}")
