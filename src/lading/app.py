@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from lading.api.services import Services
 from lading.config.ldap import Ldap as LdapSection
 from lading.config.model import Configuration
 from lading.config.storage import UploadPurging
+from lading.config.values import milliseconds
 from lading.control.health import Health
 from lading.control.notifications import Notifications
 from lading.control.usages import collected
@@ -65,9 +67,12 @@ if TYPE_CHECKING:
     from lading.api.accounts import AccountsFace
     from lading.api.debug import DebugApplication
     from lading.control.accounts import Accounts
+    from lading.control.proxies import Proxies
     from lading.control.replication.run import Replicate
     from lading.control.replication.triggers import Triggers
+    from lading.registry.mirror import Mirror
     from lading.registry.mirrors import Mirrors
+    from lading.registry.upstream import Upstream
     from lading.telemetry.metrics import Metrics
 
 _SECRET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
@@ -116,6 +121,7 @@ class Registry:
         self.leases = Leases(self.metadata, process)
         self.scheduler = Scheduler(self.metadata, self.queue, self.leases, timings(configuration, governed=governed))
         self.mirrors: Mirrors | None = None
+        self.proxies: Proxies | None = None
 
     def start(self) -> None:
         """Begin what is done in the background."""
@@ -136,7 +142,7 @@ class Registry:
             self.guard = guard(configuration.auth)
         admission = Admission(rules(self.accounts, self.mirrors))
         if self.mirrors is not None:
-            self._mirror(self.mirrors)
+            self._mirror(self.mirrors, self.accounts)
         secret = configuration.http.secret.get_secret_value() or await _installation_secret(self.metadata)
         services = Services(
             guard=self.guard,
@@ -158,34 +164,53 @@ class Registry:
 
     def _pull(self) -> Pull:
         about = self.metadata, self.store, self.outbox, self._outage
-        if not settings.upstreams(self.configuration):
+        if not settings.upstreams(self.configuration) and not self.governed:
             return Pull(*about)
         from lading.registry.mirrors import Mirrors
 
         self.mirrors = Mirrors(*about)
         return self.mirrors
 
-    def _mirror(self, mirrors: Mirrors) -> None:
-        from lading.registry.mirror import Mirror
+    def _mirror(self, mirrors: Mirrors, accounts: Accounts | None) -> None:
         from lading.registry.mirrors import Branch, patterns
         from lading.registry.upstream import Upstream
 
+        admission = Admission(rules_of_mirrors(accounts))
         for prefix, section in settings.upstreams(self.configuration).items():
             upstream = Upstream.of(section, prefix)
-            mirror = Mirror(
-                self.metadata,
-                self.store,
-                self.outbox,
-                upstream,
-                leases=self.leases,
-                revalidate=section.revalidate.total_seconds(),
-                outage=self._outage,
-                depth=self.configuration.limits.manifestdepth,
-                folder=self.root,
-                admission=Admission(rules_of_mirrors(self.accounts)),
-                contents=mirrors.contents,
-            )
+            mirror = self._mirror_of(upstream, mirrors, admission, section.revalidate)
             mirrors.add(Branch(mirror, upstream, patterns(section.allow), patterns(section.deny)))
+        if accounts is not None:
+            from lading.control.proxies import Proxies
+
+            admission, revalidate = Admission(rules_of_proxies(accounts)), self.configuration.proxy.revalidate
+            networks = self.configuration.replication.networks
+            self.proxies = mirrors.others = Proxies(
+                self.metadata,
+                accounts.seal,
+                networks,
+                lambda upstream, stays: self._mirror_of(upstream, mirrors, admission, revalidate, stays=stays),
+            )
+
+    def _mirror_of(
+        self, upstream: Upstream, mirrors: Mirrors, admission: Admission, revalidate: timedelta, *, stays: bool = False
+    ) -> Mirror:
+        from lading.registry.mirror import Mirror
+
+        return Mirror(
+            self.metadata,
+            self.store,
+            self.outbox,
+            upstream,
+            leases=self.leases,
+            revalidate=revalidate.total_seconds(),
+            outage=self._outage,
+            depth=self.configuration.limits.manifestdepth,
+            folder=self.root,
+            stays=stays,
+            admission=admission,
+            contents=mirrors.contents,
+        )
 
     def _replication(self) -> tuple[Replicate, Triggers]:
         from lading.control.replication.run import Replicate
@@ -241,6 +266,8 @@ class Registry:
         await self.health.stop()
         if self.mirrors is not None:
             await self.mirrors.close()
+        if self.proxies is not None:
+            await self.proxies.close()
         await self.outbox.flush()
         if self.accounts is not None:
             await self.accounts.close()
@@ -254,7 +281,12 @@ def besides(configuration: Configuration, *, governed: bool) -> Iterator[str]:
     """The modules that this registry needs and not every one does; whoever forks imports them before."""
     if governed:
         yield from ("lading.api.accounts", "lading.registry.local", "lading.control.replication.triggers")
-        yield from ("lading.control.auditpurge", "lading.control.directory")
+        yield from (
+            "lading.control.auditpurge",
+            "lading.control.directory",
+            "lading.control.proxies",
+            "lading.remotes.sockets",
+        )
     elif configuration.auth.htpasswd is not None:
         yield "lading.access.htpasswd"
     elif configuration.auth.token is not None:
@@ -298,8 +330,20 @@ COLLECTED: Mapping[type, Sequence[Rule]] = {ManifestCollected: (collected,)}
 
 def rules_of_mirrors(accounts: Accounts | None) -> dict[type, Sequence[Rule]]:
     """The same for what a mirror fetches."""
-    governed = rules(accounts)
-    return {BlobArrives: governed[BlobArrives], ManifestArrives: (*governed[ManifestArrives], brought)}
+    if accounts is None:
+        return {ManifestArrives: (brought,)}
+    return {
+        BlobArrives: (accounts.mirrored.arrives, accounts.quotas.fits),
+        ManifestArrives: (accounts.mirrored.arrives, accounts.quotas.reserve, brought),
+    }
+
+
+def rules_of_proxies(accounts: Accounts) -> dict[type, Sequence[Rule]]:
+    """The same for what comes into a proxy project."""
+    return {
+        BlobArrives: (accounts.proxied.arrives,),
+        ManifestArrives: (accounts.proxied.arrives, accounts.quotas.count, brought),
+    }
 
 
 def reactions(accounts: Accounts, triggers: Triggers | None) -> Sequence[Reaction]:
@@ -321,6 +365,7 @@ JOBS: Mapping[str, Callable[[Registry], Kind | None]] = {
     "replicate": lambda registry: registry.replicate.kind if registry.replicate else None,
     "replicate-scheduled": lambda registry: Kind(registry.triggers.scheduled) if registry.triggers else None,
     "tend-replication": lambda registry: Kind(registry.triggers.tend) if registry.triggers else None,
+    "tend-proxies": lambda registry: Kind(partial(_tend_proxies, registry)) if registry.governed else None,
 }
 """Every kind of job; None: not done in this process."""
 
@@ -333,6 +378,7 @@ GOVERNED = frozenset(
         "replicate",
         "replicate-scheduled",
         "tend-replication",
+        "tend-proxies",
     ]
 )
 """Those that only a registry with accounts has."""
@@ -343,6 +389,7 @@ SCHEDULES: Mapping[str, Callable[[Configuration], str | None]] = {
     "prune-jobs": lambda c: "@hourly",
     "tend-accounts": lambda c: "@hourly",
     "tend-replication": lambda c: "@every 5m",
+    "tend-proxies": lambda c: "@every 5m",
     "sync-directory": lambda c: _comparing(c),  # noqa: PLW0108 - it stands further down
     "expire-mirror": lambda c: "@hourly" if any(keep.ttl for keep in settings.keeps(c)) else None,
     "evict-mirror": lambda c: "@every 1m" if any(keep.most for keep in settings.keeps(c)) else None,
@@ -363,6 +410,12 @@ def _upkeep(registry: Registry, run: Callable[[Task], Awaitable[object]]) -> Kin
 
 def _mirroring(job: Callable[..., Awaitable[object]], registry: Registry) -> Kind:
     return Kind(partial(job, registry.metadata, Admission(COLLECTED), settings.keeps(registry.configuration)))
+
+
+async def _tend_proxies(registry: Registry, task: Task) -> object:
+    from lading.control.proxies import tend
+
+    return await tend(registry.metadata, Admission(COLLECTED), milliseconds(registry.configuration.proxy.ttl), task)
 
 
 async def _collect(registry: Registry, task: Task) -> object:

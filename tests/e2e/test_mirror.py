@@ -14,9 +14,11 @@ from tests.e2e.conftest import PEER
 from tests.e2e.engine import Containerd, Engine
 from tests.e2e.test_containerd import forget, holds, target
 from tests.support import images
+from tests.support.accounts import PASSWORD
 from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.peer import Peer
+from tests.support.replication import Replicating, made
 
 pytestmark = pytest.mark.skipif(PEER, reason="registry:2's own mirror is not what is tested")
 
@@ -73,6 +75,39 @@ def test_dockerd_pulls_an_official_image_also_when_the_hub_is_away(engine: Engin
     for server in (mirrored.hub, mirrored.near):
         assert "of-the-daemon" not in server.output
         assert known["auths"]["https://index.docker.io/v1/"]["auth"] not in server.output
+
+
+@pytest.mark.peer
+def test_engines_pull_through_a_proxy_project(engine: Engine, containerd: Containerd, tmp_path: Path) -> None:
+    """As they do through Harbor's: dockerd by the project's name, containerd by a path that it is told."""
+    elsewhere = {"mirrors": [{"prefix": "quay.io", "remoteurl": "http://127.0.0.1:9"}]}
+    with Peer(tmp_path / "hub") as hub, Replicating(tmp_path / "near", elsewhere, workers=2) as near:
+        with Client(hub) as client:
+            client.push("library/official", OFFICIAL, "1")
+        far = near.endpoint("far", hub.url, type="docker-registry", credential=None)
+        made(near.operator.post("/projects", json={"project_name": "hub", "registry_id": far}))
+        near.user("alice")
+        near.member("hub", "alice", "developer")
+        name = f"{near.host}/hub/library/official:1"
+        assert "denied" in engine.docker("pull", name, check=False).stderr
+        engine.docker("login", "--password-stdin", "--username=alice", near.host, stdin=PASSWORD)
+        engine.docker("pull", name)
+        assert engine.image_id(name) == OFFICIAL.images[0].config.digest
+        pushed = engine.docker("push", name, check=False)
+        assert (pushed.returncode != 0, "proxy" in pushed.stderr + pushed.stdout) == (True, True), pushed.stderr
+        engine.forget(name)
+        engine.docker("logout", near.host)
+
+        assert near.operator.put("/projects/hub", json={"metadata": {"public": "true"}}).status_code == 200
+        folder, name = tmp_path / "certs.d", f"{hub.host}/library/official:1"
+        (folder / hub.host).mkdir(parents=True)
+        told = f'[host."{near.url}/v2/hub"]\n  capabilities = ["pull", "resolve"]\n  override_path = true\n'
+        (folder / hub.host / "hosts.toml").write_text(f'server = "{hub.url}"\n{told}')
+        hub.stop()
+        containerd.ctr("images", "pull", "--hosts-dir", folder, "--platform=linux/amd64", name)
+        assert target(containerd, name) == OFFICIAL.digest
+        forget(containerd, name)
+        assert [one for one in near.access_log() if "ns=" in one.path], "containerd says whose name it asks for"
 
 
 @pytest.mark.peer

@@ -12,6 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from lading.control.projects import Projects
+from lading.control.replication.endpoints import Endpoints
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.client import User
 from tests.support.http import Client
@@ -203,7 +205,8 @@ ANSWERS: dict[str, Any] = {
             },
             "cve_allowlist": {"items": [{"cve_id": "CVE-2020-1"}]},
         },
-        {"project_id": 8, "name": "hub", "registry_id": 2, "metadata": {"public": "true"}},
+        {"project_id": 8, "name": "hub", "registry_id": 2, "metadata": {"public": "true", "proxy_speed_kb": "100"}},
+        {"project_id": 9, "name": "far-hub", "registry_id": 4, "metadata": {"public": "true"}},
         {"project_id": 10, "name": "NOT A NAME", "metadata": {}},
     ],
     "/projects/7/members": [
@@ -307,7 +310,7 @@ def test_what_does_not_come_is_told_by_name(empty: WithAccounts, tmp_path: Path)
     assert done["made"] == {
         "users": 1,
         "groups": 1,
-        "projects": 1,
+        "projects": 2,
         "members": 1,
         "robots": 2,
         "allowlists": 1,
@@ -315,12 +318,20 @@ def test_what_does_not_come_is_told_by_name(empty: WithAccounts, tmp_path: Path)
         "replication policies": 2,
         "schedules": 2,
     }
+    proxy = empty.work(lambda tx: Projects(tx).named("hub"))
+    endpoint = empty.work(lambda tx: Endpoints(tx).named("hub"))
+    assert proxy is not None
+    assert endpoint is not None
+    assert (proxy.registry, empty.work(lambda tx: Projects(tx).metadata(proxy.id))) == (
+        endpoint.id,
+        {"proxy_speed_kb": "100"},
+    )
     left = "\n".join(done["left"])
     for told in (
         "login by LDAP",
         "user evil\\x1b[2J",
         "label bad",
-        "project hub: it is a proxy",
+        "project far-hub: it is a proxy",
         "project NOT A NAME",
         "member ghost of proj",
         "setting novel of proj",

@@ -85,6 +85,13 @@ def test_a_name_of_a_registry_that_is_not_mirrored_is_not_ours(far: Place, tmp_p
         stranger = client.get("/v2/library/app/manifests/1?ns=quay.io")
         assert stranger.status_code == 404
         assert "quay.io" in stranger.json()["errors"][0]["message"]
+        # who was told the path here says besides whose name it is
+        pull_by_path = (
+            "docker.io/library/app/manifests/1?ns=docker.io",
+            f"team/other/library/app/manifests/1?ns={far.other.host}",
+        )
+        assert [client.get(f"/v2/{path}").status_code for path in pull_by_path] == [200, 200]
+        assert client.get("/v2/team/other/library/app/manifests/1?ns=quay.io").status_code == 404
         for ns in ("", f"?ns={near.host}"):
             assert client.get(f"/v2/library/app/manifests/1{ns}").content == SECRET.manifest.data
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lading.api.request import Request
 from lading.errors import RepositoryUnknown
+from lading.registry.pull import Pull
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,18 @@ class Aliases:
         host = request.text(b"host").lower()
         return self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0]) or ""
 
-    def prefix(self, request: Request) -> str:
+    async def prefix(self, request: Request, name: str, pull: Pull) -> str:
         """What is to be put before a repository's name; empty: nothing.
 
-        A client that asks for a name of a registry which is not mirrored must not get what has that name here.
+        A client that asks for a name of a registry which is not mirrored must not get what has that name here. One that
+        was told our path for it (containerd's ``override_path``) has the prefix in the name already.
         """
         asked = (request.argument("ns") or "").lower()
         if not asked:
             return self.of_host(request)
         found = self.namespaces.get(asked)
         if found is not None:
-            return found
-        if asked in (self.own, request.text(b"host").lower()):
+            return "" if name.startswith(found) else found
+        if asked in (self.own, request.text(b"host").lower()) or await pull.answers_for(asked, name):
             return ""
         raise RepositoryUnknown(f"no mirror here answers for {asked[:255]}", detail={"ns": asked[:255]})

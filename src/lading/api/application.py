@@ -135,7 +135,7 @@ class Application:
                 # dockerd logs in where it is asked to here, with what is for Docker Hub; who may pull is judged below
                 return await handler(request, self._services, name, reference)
             if name:
-                request.alias = aliases.prefix(request)
+                request.alias = await aliases.prefix(request, name, self._services.pull)
                 name = references.repository(request.alias + name)
         wanted = permission(request, name)
         try:

@@ -315,7 +315,10 @@ def _proxy(configuration: Configuration) -> Iterator[Problem]:
         return
     yield from _upstream(proxy, ("proxy",))
     if configuration.accounts is not None and configuration.accounts.enabled:
-        yield ("proxy",), "cannot go with accounts: a registry is a mirror as a whole; use mirrors, with a prefix"
+        yield (
+            ("proxy",),
+            "cannot go with accounts; use mirrors, where hosts may name this server, or make a proxy project",
+        )
     if configuration.storage.maintenance.readonly.enabled:
         yield ("proxy",), "cannot go with storage.maintenance.readonly: a mirror keeps what it fetches"
 

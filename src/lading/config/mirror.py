@@ -42,12 +42,16 @@ class Upstream(Section):
     password: Secret = setting(SecretStr(""), "The password there.")
     passwordfile: Text = setting("", "Lading: a file that holds the password, read when it is needed.")
     exec: ProxyExec = group(ProxyExec, "User and password from a program.")
-    ttl: Duration = setting(timedelta(hours=168), "How long content stays that nobody asks for; 0: for ever.")
+    ttl: Duration = setting(
+        timedelta(hours=168),
+        "How long content stays that nobody asks for; 0: for ever. In proxy, also for proxy projects.",
+    )
     maxsize: Size = setting(
         0, "Lading: how many bytes of it to keep, as 100GiB; what was longest not asked for goes. 0: any number."
     )
     revalidate: Annotated[Duration, lasting("0s", "8760h")] = setting(
-        timedelta(minutes=1), "Lading: how long a tag is served before the other registry is asked whether it moved."
+        timedelta(minutes=1),
+        "Lading: how long a tag is served before the other registry is asked whether it moved. In proxy, also for proxy projects.",
     )
     innerredirects: Flag = setting(
         False, "Lading: whether a registry on the internet may redirect a download to an address of a private network."

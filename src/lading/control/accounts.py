@@ -35,7 +35,7 @@ from lading.access.trusts import Configured, Trusts, Workloads
 from lading.access.users import User, Users
 from lading.control import switch
 from lading.control.audit import Recorder, purge
-from lading.control.projects import Belonging, Projects
+from lading.control.projects import Belonging, Bringer, Projects
 from lading.control.quotas import QuotaRules, Quotas
 from lading.control.settings import EVERYONE
 from lading.control.settings import read as changed
@@ -207,6 +207,8 @@ class Accounts:
         )
         self.tokens = TokenService(metadata, self.keyring, settings.lifetimes, anonymous=settings.anonymous)
         self.belonging = Belonging(create=settings.create_on_push, public=settings.public)
+        self.mirrored = Belonging(bringer=Bringer.MIRROR)
+        self.proxied = Belonging(bringer=Bringer.PROXY)
         self.quotas = QuotaRules(outbox, self.recorder.refused)
 
     async def open(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from sqlalchemy import ColumnElement, FromClause, bindparam, delete, exists, func, insert, or_, select, text, update
 
@@ -16,7 +17,7 @@ from lading.access.permissions import PROJECT_ADMIN
 from lading.access.principal import Kind, by_subject
 from lading.access.revocations import Revocations, of_project
 from lading.access.users import Users
-from lading.errors import Conflict, Invalid, RepositoryUnknown
+from lading.errors import Conflict, Invalid, RepositoryUnknown, Unsupported
 from lading.oci.reference import is_name
 from lading.registry.admission import BlobArrives, ManifestArrives, Question, UploadBegins
 from lading.registry.repositories import Repositories
@@ -114,7 +115,9 @@ _PAGE, _PAGE_SEEN = Statement(_page), Statement(_page.where(PROJECT_SEEN))
 _COUNT, _COUNT_SEEN = Statement(_count), Statement(_count.where(PROJECT_SEEN))
 
 _OF_REPOSITORY = Statement(
-    select(project_repositories.c.project_id).where(project_repositories.c.repository_id == bindparam("repository"))
+    select(project_repositories.c.project_id, projects.c.registry_id)
+    .join(projects, projects.c.id == project_repositories.c.project_id)
+    .where(project_repositories.c.repository_id == bindparam("repository"))
 )
 _LINK = Statement(
     text(
@@ -303,6 +306,11 @@ class Projects:
         found: int | None = await self._tx.value(_OF_REPOSITORY, repository=repository)
         return found
 
+    async def mirrored(self, repository: int) -> bool | None:
+        """Whether the project of a repository is a proxy for another registry; None: it is of no project yet."""
+        row = await self._tx.row(_OF_REPOSITORY, repository=repository)
+        return None if row is None else row[1] is not None
+
     async def put(self, project: int, repository: int) -> bool:
         """Make a repository one of a project; False if it was already."""
         return bool(await self._tx.execute(_LINK, repository=repository, project=project))
@@ -377,37 +385,56 @@ def shown_name(name: str) -> str:
     return name if "/" in name else f"{DEFAULT}/{name}"
 
 
+class Bringer(Enum):
+    """Who brings content."""
+
+    PUSH = "a push, into projects that are no proxies"
+    MIRROR = "a mirror that is configured, into any"
+    PROXY = "a proxy project's, into these alone: the project of that name may be another one by now"
+
+
 @dataclass(frozen=True)
 class Belonging:
-    """The rule that content comes into a project which is there.
+    """The rule that content comes into a project which is there, and is one that ``bringer`` fills.
 
-    ``create``: an administrator's push makes one that is not, public if ``public``.
+    ``create``: an administrator's push makes one that is not there, public if ``public``.
     """
 
     create: bool = False
     public: bool = False
+    bringer: Bringer = Bringer.PUSH
 
     async def begins(self, tx: Transaction, question: Question) -> None:
         """Before bytes are sent: would there be a project for them?"""
         assert isinstance(question, UploadBegins)
         name = namespace(question.name)
-        if await Projects(tx).named(name) is None and not await self._may_create(tx, question.by.subject):
+        project = await Projects(tx).named(name)
+        if project is None and not await self._may_create(tx, question.by.subject):
             raise _no_project(name)
+        self._judge(name, mirrored=project is not None and project.registry is not None)
 
     async def arrives(self, tx: Transaction, question: Question) -> None:
         """When something becomes visible: the repository is one of its project's from now on."""
         assert isinstance(question, BlobArrives | ManifestArrives)
-        mine = Projects(tx)
-        if await mine.of(question.repository) is not None:
+        mine, name = Projects(tx), namespace(question.name)
+        mirrored = await mine.mirrored(question.repository)
+        if mirrored is not None:
+            self._judge(name, mirrored=mirrored)
             return
-        name = namespace(question.name)
         project = await mine.named(name)
         if project is None:
             if not await self._may_create(tx, question.by.subject):
                 raise _no_project(name)
             owner = by_subject(question.by.subject, "")
             project = await mine.add(name, owner.id if owner else None, public=self.public)
+        self._judge(name, mirrored=project.registry is not None)
         await mine.put(project.id, question.repository)
+
+    def _judge(self, name: str, *, mirrored: bool) -> None:
+        if mirrored and self.bringer is Bringer.PUSH:
+            raise Unsupported(f"the project {name} is a proxy for another registry; push there")
+        if not mirrored and self.bringer is Bringer.PROXY:
+            raise _no_project(name)
 
     async def _may_create(self, tx: Transaction, subject: str) -> bool:
         who = by_subject(subject, "") if self.create else None

@@ -259,6 +259,17 @@ class QuotaRules:
                 tx, QuotaWarned(repository=name, by=question.by, project=str(project), used=used, limit=limit)
             )
 
+    async def count(self, tx: Transaction, question: Question) -> None:
+        """What comes into a proxy project is counted and never refused: something else makes room."""
+        assert isinstance(question, ManifestArrives)
+        project = await Projects(tx).of(question.repository)
+        if project is None:
+            return
+        await tx.row(_SHARE_LIMIT, project=project)
+        added = sum(row[0] for row in await tx.rows(_RESERVE, project=project, manifest=question.row))
+        if added:
+            await tx.execute(ADD, project=project, shard=secrets.randbelow(SHARDS), bytes=added)
+
     async def release(self, tx: Transaction, question: Question) -> None:
         """What a manifest alone needed is counted no more when it goes."""
         assert isinstance(question, ManifestGoes)

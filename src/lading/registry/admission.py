@@ -17,7 +17,7 @@ from lading.stores.metadata.transaction import Transaction
 
 @dataclass(frozen=True)
 class UploadBegins:
-    """Somebody is about to send a blob; asked in a transaction that only reads."""
+    """Somebody is about to send a blob, or has sent a manifest; asked in a transaction that only reads."""
 
     name: str
     by: By

@@ -34,6 +34,11 @@ class Flights:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def settled(self) -> None:
+        """Return when nothing is being done."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
     async def share(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work, or wait for who does it in this process already; a client that leaves ends nothing."""
         await asyncio.shield(self.begin(name, work))

@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import bindparam, exists, select, text
 
 from lading import errors
 from lading.jobs.events import By
@@ -73,6 +73,13 @@ _NAMED = Statement(
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
     .limit(1)
 )
+_FORGET = Statement(
+    text(
+        "DELETE FROM tags WHERE repository_id = :repository AND name = :tag"
+        " AND manifest_id IN (SELECT manifest_id FROM mirrored)"
+    )
+)
+"""What somebody pushed, to a repository that was none of a mirror's then, is not an upstream's to take away."""
 _PATIENCE_SECONDS = 5.0
 _DENIED_SECONDS = 10.0
 _MOST_DENIED = 10_000
@@ -87,6 +94,7 @@ class Mirror(Pull):
     """Hands out what is here, and what ``upstream`` has. ``revalidate`` is in seconds.
 
     Blobs on their way to a store of objects lie in ``folder`` as well (None: where the system keeps such files).
+    ``stays``: a tag that the upstream has no longer is served on.
     ``admission`` is asked when something comes in; ``contents`` is what is shared with others of the process.
     """
 
@@ -102,6 +110,7 @@ class Mirror(Pull):
         outage: float = 0,
         depth: int = 32,
         folder: Path | None = None,
+        stays: bool = False,
         admission: Admission | None = None,
         contents: Contents | None = None,
     ) -> None:
@@ -111,6 +120,7 @@ class Mirror(Pull):
         self._below = below(upstream.prefix)
         self._revalidate = int(revalidate * 1000)
         self._folder = folder
+        self._stays = stays
         self._flights = Flights(leases)
         self._denied: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
         self._fills: OrderedDict[str, Fill] = OrderedDict()
@@ -128,6 +138,13 @@ class Mirror(Pull):
             fill.let_go()
         self._fills.clear()
         await self._upstream.close()
+
+    async def retire(self) -> None:
+        """Let what is being fetched come to its end, then close."""
+        try:
+            await self._flights.settled()
+        finally:
+            await self.close()
 
     # ---- manifests
 
@@ -170,6 +187,8 @@ class Mirror(Pull):
     async def _refresh(self, repository: str, tag: str) -> None:
         found = await self._upstream.resolve(repository, tag)
         if found is None:
+            if self._stays and await self._confirmed(repository, tag) is not None:
+                return
             await self._metadata.write(lambda tx: _forget(tx, repository, tag))
             raise errors.ManifestUnknown(
                 f"{self._upstream.host} has no {self._upstream.named(repository)}:{tag}", detail={"tag": tag}
@@ -402,4 +421,4 @@ async def _point(tx: Transaction, repository: str, tag: str, digest: Digest) -> 
 async def _forget(tx: Transaction, repository: str, tag: str) -> None:
     own = await Repositories(tx).hold(repository)
     if own is not None:
-        await Tags(tx).delete(own, tag)
+        await tx.execute(_FORGET, repository=own, tag=tag)

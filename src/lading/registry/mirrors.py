@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lading.errors import Denied, Unsupported
 from lading.jobs.outbox import Outbox
@@ -40,17 +41,26 @@ class Branch:
             raise Denied(f"{name} of {self.upstream.host} is not handed out here (allow and deny of the mirror)")
 
 
+class Others(Protocol):
+    """Who knows of mirrors that are set while the registry runs."""
+
+    async def branch(self, repository: str) -> Branch | None:
+        """The mirror a repository belongs to; None: to none."""
+        ...
+
+
 def patterns(texts: Iterable[str]) -> tuple[re.Pattern[str], ...]:
     """Patterns in which ``*`` is any text, slashes too."""
     return tuple(re.compile(".*".join(map(re.escape, text.split("*")))) for text in texts)
 
 
 class Mirrors(Pull):
-    """Hands out what is here, and below each prefix what its mirror has."""
+    """Hands out what is here, and below each prefix what its mirror has; ``others``, once set, may know of more."""
 
     def __init__(self, metadata: Metadata, store: BlobStore, outbox: Outbox, outage: float = 0) -> None:
         super().__init__(metadata, store, outbox, outage)
         self.contents = self._contents
+        self.others: Others | None = None
         self._branches: tuple[Branch, ...] = ()
         self._uses = Uses(metadata)
 
@@ -72,7 +82,7 @@ class Mirrors(Pull):
                 raise Unsupported(f"{question.name} is a mirror of a repository of {each.upstream.host}; push there")
 
     async def manifest(self, repository: str, reference: str, *, by_digest: bool) -> StoredManifest:
-        mirror, place = self._place(repository)
+        mirror, place = await self._place(repository)
         if mirror is None:
             return await super().manifest(repository, reference, by_digest=by_digest)
         found = await mirror.manifest(place, reference, by_digest=by_digest)
@@ -80,30 +90,40 @@ class Mirrors(Pull):
         return found
 
     async def blob_size(self, repository: str, digest: Digest) -> int:
-        mirror, place = self._place(repository)
+        mirror, place = await self._place(repository)
         return await (super().blob_size(repository, digest) if mirror is None else mirror.blob_size(place, digest))
 
     async def blob(self, repository: str, digest: Digest) -> BlobFile | Elsewhere:
-        mirror, place = self._place(repository)
+        mirror, place = await self._place(repository)
         return await (super().blob(repository, digest) if mirror is None else mirror.blob(place, digest))
 
     async def file(self, repository: str, digest: Digest) -> BlobFile:
-        mirror, place = self._place(repository)
+        mirror, place = await self._place(repository)
         return await (super().file(repository, digest) if mirror is None else mirror.file(place, digest))
 
     async def tags(self, repository: str, after: str, limit: int) -> tuple[list[str], bool]:
-        mirror, place = self._place(repository)
+        mirror, place = await self._place(repository)
         return await (super().tags(repository, after, limit) if mirror is None else mirror.tags(place, after, limit))
 
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
     ) -> tuple[list[Referrer], bool]:
-        _, place = self._place(repository)
+        _, place = await self._place(repository)
         return await super().referrers(place, subject, artifact_type, after, limit)
 
-    def _place(self, repository: str) -> tuple[Mirror | None, str]:
-        for each in self._branches:
-            if repository.startswith(each.upstream.prefix):
-                each.check(repository)
-                return each.mirror, each.upstream.place(repository)
-        return None, repository
+    async def answers_for(self, registry: str, repository: str) -> bool:
+        branch = await self._branch(repository)
+        return branch is not None and branch.upstream.is_called(registry)
+
+    async def _branch(self, repository: str) -> Branch | None:
+        branch = next((each for each in self._branches if repository.startswith(each.upstream.prefix)), None)
+        if branch is None and self.others is not None:
+            branch = await self.others.branch(repository)
+        return branch
+
+    async def _place(self, repository: str) -> tuple[Mirror | None, str]:
+        branch = await self._branch(repository)
+        if branch is None:
+            return None, repository
+        branch.check(repository)
+        return branch.mirror, branch.upstream.place(repository)

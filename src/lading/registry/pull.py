@@ -146,6 +146,10 @@ class Pull:
         found = await self._metadata.read(lambda tx: Repositories(tx).page(after, limit + 1, sight))
         return found[:limit], len(found) > limit
 
+    async def answers_for(self, registry: str, repository: str) -> bool:  # noqa: ARG002 - a mirror looks
+        """Whether a repository here is one of another registry, by that one's host."""
+        return False
+
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
     ) -> tuple[list[Referrer], bool]:

@@ -14,7 +14,7 @@ from lading.jobs.outbox import Outbox
 from lading.oci import mediatypes
 from lading.oci.digest import CANONICAL, Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
-from lading.registry.admission import Admission, ManifestArrives
+from lading.registry.admission import Admission, ManifestArrives, UploadBegins
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
 from lading.registry.repositories import Repositories
@@ -107,11 +107,16 @@ class Push:
             )
         _check_urls(manifest, self._policy)
         _check_class(manifest, self._policy)
-        await self._metadata.read(lambda tx: self._find_content(tx, repository, manifest))
+        await self._metadata.read(lambda tx: self._judge(tx, repository, manifest, by))
         await self._metadata.write(lambda tx: Blobs(tx).touch(manifest.digest, manifest.size), durable=False)
         await self._store.put(manifest.digest, raw)
         await self._metadata.write(lambda tx: self._record(tx, repository, manifest, tags, by))
         return manifest
+
+    async def _judge(self, tx: Transaction, repository: str, manifest: Manifest, by: By) -> None:
+        """Whether anything may come in there at all, and then whether what it names is there."""
+        await self._admission.ask(tx, UploadBegins(repository, by))
+        await self._find_content(tx, repository, manifest)
 
     async def _record(self, tx: Transaction, repository: str, manifest: Manifest, tags: Sequence[str], by: By) -> None:
         own = await Repositories(tx).ensure(repository)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,16 +20,18 @@ from lading.config import mirror as config
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest
 from lading.remotes import helpers
+from lading.remotes.copy import Pace
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.transport import Policy
-from lading.stores.blobs.base import Inflow
+from lading.stores.blobs.base import Inflow, pieces
 
 _HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _AWAY_SECONDS = 5.0
 _LONGEST_REST = 3600.0
-_PATIENCE = Policy(attempts=3, backoff=0.2, patience=2, connect=5, silence=30)
+PATIENCE = Policy(attempts=3, backoff=0.2, patience=2, connect=5, silence=30)
+"""How a mirror asks: clients wait meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -74,36 +76,19 @@ class LoginKeyring(Keyring):
 
 
 class Upstream:
-    """One registry at ``url``, whose repositories go by their name behind ``prefix`` here (empty, or with its slash).
+    """The registry ``host``, whose repositories go by their name behind ``prefix`` here (empty, or with its slash).
 
-    ``inner_redirects``: whether it may send us to addresses of private networks.
+    ``reach`` says how it is asked; blobs come at ``speed`` bytes a second at most, all together (0: as fast as they do).
     """
 
-    def __init__(
-        self,
-        url: str,
-        login: Login,
-        *,
-        prefix: str = "",
-        inner_redirects: bool = False,
-        policy: Policy = _PATIENCE,
-    ) -> None:
+    def __init__(self, host: str, keyring: Keyring, reach: Policy, *, prefix: str = "", speed: int = 0) -> None:
         import lading.remotes.sockets  # noqa: PLC0415, F401 - dear to import: where there is a mirror, and before a client waits
 
-        parts = urlsplit(url)
-        self.host = parts.netloc
+        self.host = host
         self.prefix = prefix
-        reach = Policy(
-            plain_http=parts.scheme == "http",
-            attempts=policy.attempts,
-            backoff=policy.backoff,
-            patience=policy.patience,
-            connect=policy.connect,
-            silence=policy.silence,
-            guarded=not inner_redirects,
-        )
-        self._session = Session(self.host, LoginKeyring(login, url), reach)
+        self._session = Session(host, keyring, reach)
         self._client = HttpRegistry(self._session)
+        self._pace = Pace(speed) if speed else None
         self._rests: dict[str, tuple[float, errors.LadingError]] = {}
 
     @classmethod
@@ -116,10 +101,16 @@ class Upstream:
             section.exec.command,
             section.exec.lifetime.total_seconds(),
         )
-        return cls(section.remoteurl, login, prefix=prefix, inner_redirects=section.innerredirects)
+        parts = urlsplit(section.remoteurl)
+        reach = replace(PATIENCE, plain_http=parts.scheme == "http", guarded=not section.innerredirects)
+        return cls(parts.netloc, LoginKeyring(login, section.remoteurl), reach, prefix=prefix)
 
     async def close(self) -> None:
         await self._session.close()
+
+    def is_called(self, name: str) -> bool:
+        """Whether clients call it by that host."""
+        return name == self.host or {name, self.host} <= _HUB
 
     def named(self, repository: str) -> str:
         """What a repository is called there: Docker Hub has its official images under ``library/``."""
@@ -147,8 +138,19 @@ class Upstream:
         """The bytes from ``start`` on, as many as come; whoever stores them finds out whether they are the blob's."""
         async with self._asking("blobs"):
             async with self._client.unverified(self.named(repository), blob, start) as parts:
-                async for part in parts:
-                    yield part
+                async with aclosing(self._paced(parts)) as paced:
+                    async for part in paced:
+                        yield part
+
+    async def _paced(self, parts: AsyncIterator[bytes | Inflow]) -> AsyncGenerator[bytes | Inflow]:
+        if self._pace is None:
+            async for part in parts:
+                yield part
+            return
+        async for chunk in pieces(parts):
+            for piece in self._pace.pieces(chunk):
+                await self._pace.turn(len(piece))
+                yield piece
 
     async def tags(self, repository: str, most: int) -> list[str]:
         """Its tags in byte order, ``most`` of them."""

@@ -18,6 +18,7 @@ from lading.api.request import Response
 from lading.control.allowlists import Allowlist, Allowlists
 from lading.control.projects import Project, Projects
 from lading.control.quotas import UNLIMITED, Quotas
+from lading.control.replication.endpoints import Endpoints
 from lading.control.settings import read as settings
 from lading.errors import Denied, Invalid, Missing
 from lading.registry.sight import EVERYTHING, Sight
@@ -48,7 +49,7 @@ class ProjectAnswer(Model):
 
 
 class ProjectNew(Model):
-    """A project to be, or what is changed of one. ``storage_limit`` in bytes, -1 for none."""
+    """A project to be, or what is changed of one. ``storage_limit`` in bytes, -1 for none; ``registry_id`` is what it is a proxy for."""
 
     project_name: Text = ""
     public: bool | None = None
@@ -125,8 +126,6 @@ async def exists(call: Call) -> Response:
 async def create(call: Call) -> Response:
     """Make a project, whose first member is its maker, as its admin."""
     given = await call.body(ProjectNew)
-    if given.registry_id:
-        raise Invalid("registry_id: projects that mirror another registry are not made here yet")
     values = given.metadata.given() if given.metadata else {}
     if given.public is not None:
         values.setdefault(metadata.PUBLIC, str(given.public).lower())
@@ -141,11 +140,18 @@ async def create(call: Call) -> Response:
             raise refusal(call)
         if not await call.accounts.may_create_projects(tx, rights):
             raise Denied("only administrators make projects here")
+        if given.registry_id:
+            if not administers:
+                raise Denied("only administrators make projects that are proxies for another registry")
+            if await Endpoints(tx).find(given.registry_id) is None:
+                raise Invalid(f"registry_id: there is no registry {given.registry_id}; POST /registries makes one")
         limit = given.storage_limit if administers and given.storage_limit else usual.project_bytes
         if limit < UNLIMITED:
             raise Invalid("storage_limit is a number of bytes, or -1 for none")
         owner = call.who.id if call.who.kind is Kind.USER else None
-        made = await Projects(tx).add(given.project_name, owner, public=public, most_bytes=limit)
+        made = await Projects(tx).add(
+            given.project_name, owner, public=public, registry=given.registry_id or None, most_bytes=limit
+        )
         await metadata.keep(tx, made, values)
         if given.cve_allowlist is not None and given.cve_allowlist.items:
             await Allowlists(tx).set(made.id, given.cve_allowlist.ids, given.cve_allowlist.expires_at)

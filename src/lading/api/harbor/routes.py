@@ -155,9 +155,7 @@ ROUTES = (
         query=("project_name",),
         partly="404 for one the caller may not see",
     ),
-    Route(
-        "POST", "/projects", projects.create, KNOWN, body=projects.ProjectNew, status=201, partly="no proxy projects"
-    ),
+    Route("POST", "/projects", projects.create, KNOWN, body=projects.ProjectNew, status=201),
     Route("GET", _P, projects.get, project("project", "read"), projects.ProjectAnswer),
     Route("PUT", _P, projects.update, project("project", "update"), body=projects.ProjectNew),
     Route("DELETE", _P, projects.delete, project("project", "delete")),

@@ -10,12 +10,15 @@ from lading.control.fromharbor.importing import Import
 from lading.control.fromharbor.report import number, part, text
 from lading.control.projects import Project, Projects
 from lading.control.projects import check_name as check_project
+from lading.control.proxies import SPEED, STAYS
 from lading.control.quotas import Quotas
+from lading.control.replication.endpoints import Endpoint
 from lading.stores.metadata.transaction import Transaction
 
 KEPT = frozenset({"auto_sbom_generation", "auto_scan", "reuse_sys_cve_allowlist", "severity"})
+PROXIED = frozenset({SPEED, STAYS})
 UNENFORCED = frozenset({"prevent_vul", "enable_content_trust", "enable_content_trust_cosign"})
-"""Settings of projects that come along; the second kind keep images from being pulled there, and do not here."""
+"""Settings of projects that come along; the second are those of proxies, the third kind keep images from being pulled there, and do not here."""
 _PASSED_OVER = frozenset({"public", "retention_id"})
 _NOT_HERE = (
     ("immutable-tag rule", "/immutabletagrules", "id", "tags can be overwritten here by whoever may push"),
@@ -32,13 +35,13 @@ async def quotas(run: Import) -> dict[int, int]:
     return found
 
 
-async def bring(run: Import, entry: Mapping[str, Any], limits: Mapping[int, int]) -> None:
-    """A project in one transaction, and by name what of it does not come."""
-    name, project_id = text(entry, "name"), number(entry, "project_id")
-    if entry.get("registry_id"):
-        run.report.leave(
-            "project", name, "it is a proxy for another registry; `mirrors:` in the configuration file makes one"
-        )
+async def bring(
+    run: Import, entry: Mapping[str, Any], limits: Mapping[int, int], endpoints: Mapping[int, Endpoint]
+) -> None:
+    """A project in one transaction, and by name what of it does not come; ``endpoints`` by their ids there."""
+    name, project_id, proxied = text(entry, "name"), number(entry, "project_id"), number(entry, "registry_id")
+    if proxied and proxied not in endpoints:
+        run.report.leave("project", name, "it is a proxy for another registry, whose endpoint did not come")
         return
     people = [one async for one in run.source.all(f"/projects/{project_id}/members")]
     of_it = [one async for one in run.source.all("/labels", scope="p", project_id=project_id)]
@@ -56,6 +59,8 @@ async def bring(run: Import, entry: Mapping[str, Any], limits: Mapping[int, int]
                 run.report.count("labels", made=True)
             run.report.count("projects", made=True)
             return True
+        if there is not None and (there.registry is not None) != bool(proxied):
+            run.report.tell(f"project {name}: is {'a' if proxied else 'no'} proxy there, and is otherwise here")
         if there is not None and there.public != public:
             what = "public" if there.public else "private"
             run.report.tell(f"project {name}: is {what} here, and the other there")
@@ -63,7 +68,8 @@ async def bring(run: Import, entry: Mapping[str, Any], limits: Mapping[int, int]
         project = there
         if project is None:
             owner = run.users.get(text(entry, "owner_name")) or None
-            project = await projects.add(name, owner, public=public, most_bytes=limit)
+            registry = endpoints[proxied].id if proxied else None
+            project = await projects.add(name, owner, public=public, registry=registry, most_bytes=limit)
             await run.note(tx, "create", "project", name, name)
         elif limit >= 0 and not run.dry:
             quota = await Quotas(tx).of(project.id)
@@ -89,7 +95,7 @@ async def _metadata_of(run: Import, tx: Transaction, project: Project, values: M
     for key, value in sorted(values.items()):
         if key in _PASSED_OVER:
             continue
-        if key not in KEPT | UNENFORCED:
+        if key not in KEPT | UNENFORCED | (PROXIED if project.registry is not None else frozenset()):
             run.report.leave("setting", f"{key} of {project.name}", "there is none of that name here")
             continue
         if key in UNENFORCED and value == "true":

@@ -19,9 +19,9 @@ _API = "/api/v2.0"
 _KB = 1024
 
 
-async def bring(run: Import) -> None:
-    """Endpoints, and the policies of those that are here afterwards."""
-    endpoints: dict[int, Endpoint] = {}
+async def endpoints(run: Import) -> tuple[dict[int, Endpoint], dict[int, str]]:
+    """Endpoints: those that are here afterwards, and the names of all, by their ids there."""
+    here: dict[int, Endpoint] = {}
     names: dict[int, str] = {}
     try:
         async for entry in run.source.all("/registries"):
@@ -32,15 +32,23 @@ async def bring(run: Import) -> None:
             )
             names[number(entry, "id")] = text(entry, "name")
             if found is not None:
-                endpoints[number(entry, "id")] = found
+                here[number(entry, "id")] = found
+    except Denied as refused:
+        run.report.leave("replication", "of that Harbor", f"cannot be read: {refused.message}")
+    return here, names
+
+
+async def policies(run: Import, here: Mapping[int, Endpoint], names: Mapping[int, str]) -> None:
+    """The policies of endpoints that are here."""
+    try:
         async for entry in run.source.all("/replication/policies"):
             await run.attempt(
                 _POLICY,
                 text(entry, "name"),
-                lambda tx, one=entry: _policy(run, tx, one, endpoints, names),  # type: ignore[misc]
+                lambda tx, one=entry: _policy(run, tx, one, here, names),  # type: ignore[misc]
             )
     except Denied as refused:
-        run.report.leave("replication", "of that Harbor", f"cannot be read: {refused.message}")
+        run.report.leave(_POLICY, "of any name", f"cannot be read: {refused.message}")
 
 
 async def _endpoint(run: Import, tx: Transaction, entry: Mapping[str, Any]) -> Endpoint | None:

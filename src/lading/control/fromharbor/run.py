@@ -37,19 +37,20 @@ async def from_harbor(run: Import, keep: robots.Keep, watch: Callable[[str], Non
     await labels.of_all(run)
     await allowlists.of_system(run)
     limits = await projects.quotas(run)
+    endpoints, named = await replication.endpoints(run)
     found = [entry async for entry in run.source.all("/projects")]
     for place, entry in enumerate(found, start=1):
         watch(f"project {place} of {len(found)}: {text(entry, 'name')}")
-        await projects.bring(run, entry, limits)
+        await projects.bring(run, entry, limits, endpoints)
     watch("robots")
     async for entry in run.source.all("/robots"):
         await robots.bring(run, entry, keep)
     for entry in found:
-        if not entry.get("registry_id"):
+        if not entry.get("registry_id") or number(entry, "registry_id") in endpoints:
             async for robot in run.source.all("/robots", q=f"Level=project,ProjectID={number(entry, 'project_id')}"):
                 await robots.bring(run, robot, keep)
     watch("replication")
-    await replication.bring(run)
+    await replication.policies(run, endpoints, named)
     await schedules.bring(run)
     await run.leave_all("scanner", "/scanners", "name", "scanning comes with a later version")
     return run.report
