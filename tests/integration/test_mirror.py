@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from lading.oci import mediatypes
 from tests.support import images
 from tests.support.access import TokenServer, write_htpasswd
 from tests.support.http import Client
@@ -415,3 +416,37 @@ def test_a_layer_that_is_here_is_not_fetched_again(tmp_path: Path) -> None:
         assert len(far.asked) == before, "a tag is believed for a minute"
         pull(client, "b", IMAGE, "one")
         assert not [asked.path for asked in far.asked[before:] if "/blobs/" in asked.path]
+
+
+@pytest.mark.parametrize("kind", ["api", "fallback tag"])
+def test_what_refers_to_an_image_is_what_the_upstream_says(tmp_path: Path, kind: str) -> None:
+    """A signature that nobody pulled yet is found through a mirror, or a client's policy would refuse the image."""
+    subject = {"mediaType": IMAGE.manifest.media_type, "digest": IMAGE.digest, "size": IMAGE.manifest.size}
+    signature = images.artifact("a signature", subject)
+    far = Lading(tmp_path / "far") if kind == "api" else Peer(tmp_path / "far")
+    with far, mirror(tmp_path / "near", far.url, revalidate="1h") as near, Client(near) as client:
+        with Client(far) as pusher:
+            pusher.push("a", IMAGE, "1")
+            pusher.push("a", signature)
+            if kind == "fallback tag":
+                listed = {"mediaType": signature.manifest.media_type, "digest": signature.digest}
+                entry = {**listed, "size": signature.manifest.size, "artifactType": "application/vnd.test.sbom"}
+                index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [entry]}
+                tag = IMAGE.digest.replace(":", "-")
+                headers = {"content-type": mediatypes.OCI_INDEX}
+                put = pusher.put(f"/v2/a/manifests/{tag}", content=json.dumps(index).encode(), headers=headers)
+                assert put.status_code == 201, put.text
+        path = f"/v2/a/referrers/{IMAGE.digest}"
+        found = client.get(path)
+        assert [one["digest"] for one in found.json()["manifests"]] == [signature.digest]
+        kept = found.json()["manifests"][0]["artifactType"]
+        assert len(client.get(path, params={"artifactType": kept}).json()["manifests"]) == 1
+        assert client.get(path, params={"artifactType": "application/x-other"}).json()["manifests"] == []
+        pull(client, "a", IMAGE, "1")
+        assert client.manifest("a", signature.digest).content == signature.manifest.data
+        asked = [one for one in far.access_log() if "referrers" in one.path]
+        assert len(asked) == 1, "what was said is believed for a while"
+        far.stop()
+        near.restart()
+        assert [one["digest"] for one in client.get(path).json()["manifests"]] == [signature.digest], "it is here"
+        assert client.get(f"/v2/a/referrers/{OTHER.digest}").json()["manifests"] == []

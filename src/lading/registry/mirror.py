@@ -33,7 +33,7 @@ from lading.registry.admission import Admission
 from lading.registry.blobs import Blobs
 from lading.registry.fills import Fill, Reader
 from lading.registry.flights import Flights
-from lading.registry.manifests import Manifests
+from lading.registry.manifests import Manifests, Referrer
 from lading.registry.pull import Elsewhere, Pull, StoredManifest
 from lading.registry.push import Push, PushPolicy
 from lading.registry.recent import Contents
@@ -85,6 +85,8 @@ _DENIED_SECONDS = 10.0
 _MOST_DENIED = 10_000
 _MOST_BROKEN = 16
 _MOST_TAGS = 100_000
+_MOST_REFERRERS = 1000
+_MOST_SUBJECTS = 1000
 _NOBODY = By()
 _BROKE = (errors.Unreachable, errors.Unavailable, errors.TooMany)
 _AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
@@ -125,6 +127,7 @@ class Mirror(Pull):
         self._denied: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
         self._fills: OrderedDict[str, Fill] = OrderedDict()
         self._doubted: OrderedDict[str, None] = OrderedDict()
+        self._referrers: OrderedDict[str, tuple[float, list[Referrer]]] = OrderedDict()
         # nobody pushed what is fetched, so nobody is told that somebody did
         quiet = Outbox(metadata, listening=False)
         anything = PushPolicy(lambda child: False, blobs_required=False, urls_checked=False, most_depth=depth)
@@ -382,6 +385,38 @@ class Mirror(Pull):
                 raise error from None
         rest = [tag for tag in found if tag > after]
         return rest[:limit], len(rest) > limit
+
+    async def referrers(
+        self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
+    ) -> tuple[list[Referrer], bool]:
+        """What the upstream says refers to a subject, believed as long as a tag; what is here, where it cannot be asked."""
+        name = f"{repository}@{subject}?referrers"
+        kept = self._referrers.get(name)
+        if kept is None or kept[0] <= time.monotonic():
+            try:
+                await self._flights.share(name, partial(self._list_referrers, name, repository, subject))
+            except _AWAY as error:
+                log.warning(
+                    "what refers to %s in %s is told as far as it is here: %s", subject, repository, error.message
+                )
+                return await super().referrers(repository, subject, artifact_type, after, limit)
+            kept = self._referrers[name]
+        rest = [
+            one for one in kept[1] if one.digest > after and (not artifact_type or one.artifact_type == artifact_type)
+        ]
+        return rest[:limit], len(rest) > limit
+
+    async def _list_referrers(self, name: str, repository: str, subject: Digest) -> None:
+        found = await self._upstream.referrers(repository, subject, _MOST_REFERRERS)
+        listed = {
+            one.digest: Referrer(one.digest, one.media_type, one.size, one.artifact_type or "", one.annotations or {})
+            for one in found
+        }
+        ordered = [listed[digest] for digest in sorted(listed)]
+        self._referrers[name] = time.monotonic() + self._revalidate / 1000, ordered
+        self._referrers.move_to_end(name)
+        if len(self._referrers) > _MOST_SUBJECTS:
+            self._referrers.popitem(last=False)
 
     # ---- asking
 

@@ -108,8 +108,10 @@ class Mirrors(Pull):
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
     ) -> tuple[list[Referrer], bool]:
-        _, place = await self._place(repository)
-        return await super().referrers(place, subject, artifact_type, after, limit)
+        mirror, place = await self._place(repository)
+        if mirror is None:
+            return await super().referrers(place, subject, artifact_type, after, limit)
+        return await mirror.referrers(place, subject, artifact_type, after, limit)
 
     async def answers_for(self, registry: str, repository: str) -> bool:
         branch = await self._branch(repository)

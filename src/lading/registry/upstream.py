@@ -162,6 +162,16 @@ class Upstream:
                     break
         return sorted(found)
 
+    async def referrers(self, repository: str, subject: str, most: int) -> list[Descriptor]:
+        """What refers to a manifest there, ``most`` of it."""
+        found: list[Descriptor] = []
+        async with self._asking("manifests"):
+            async for one in self._client.referrers(self.named(repository), subject):
+                found.append(one)
+                if len(found) >= most:
+                    break
+        return found
+
     @asynccontextmanager
     async def _asking(self, what: str) -> AsyncIterator[None]:
         until, why = self._rests.get(what, (0.0, None))
