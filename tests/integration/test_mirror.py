@@ -120,7 +120,7 @@ def test_a_redirect_to_an_inner_address_is_refused_unless_the_registry_is_inside
 
     async def judged(host: str, guarded: bool = True) -> bool:
         try:
-            await Transport(host, Policy(guarded=guarded))._guard("http://169.254.169.254/latest")
+            await Transport(host, Policy(guarded=guarded)).guard("http://169.254.169.254/latest", "redirects to")
         except BadAnswer:
             return False
         return True

@@ -195,7 +195,8 @@ async def test_an_upload_never_goes_on_without_tls(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"x", DATA], ids=["small", "large"])
 async def test_a_registry_that_has_had_enough_is_asked_later(data: bytes) -> None:
     there = Uploads()
-    method, refused = ("PUT" if data == b"x" else "PATCH"), []
+    method = "PUT" if data == b"x" else "PATCH"
+    refused: list[Asked] = []
 
     def answer(asked: Asked) -> Answer:
         if asked.method == method and not refused:
