@@ -127,7 +127,7 @@ async def test_a_server_that_knows_only_post(guarded: Guarded) -> None:
 
 
 async def test_a_token_server_in_trouble_is_asked_again(guarded: Guarded) -> None:
-    left = [Answer(503), Answer(429, b"", {"retry-after": "1"}), Answer(body=None)]
+    left = [Answer(503), Answer(429, b"", {"retry-after": "1"}), Answer(body=None), Answer(body=None)]
     guarded.refuse = lambda asked: left.pop() if asked.path == "/token" and left else None
     async with registry(guarded.far_side) as client:
         assert await client.resolve("a", "latest") is None

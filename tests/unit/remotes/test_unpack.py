@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ async def test_a_layout_of_what_is_no_file(image: images.Image, tmp_path: Path) 
     """A link to itself, a pipe that nobody writes to."""
     folder = images.write_layout(tmp_path / "in", {"x": image})
     blob = folder / "blobs" / "sha256" / image.digest[7:]
-    for make, said in ((lambda: blob.symlink_to(blob), "symbolic links"), (lambda: os.mkfifo(blob), "is no file")):
+    for make, said in ((partial(blob.symlink_to, blob), "symbolic links"), (partial(os.mkfifo, blob), "is no file")):
         blob.unlink()
         make()
         with pytest.raises(LocalError, match=said):
