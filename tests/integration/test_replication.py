@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -175,6 +176,20 @@ def test_what_is_in_another_repository_there_is_mounted(here: Replicating, there
     assert "1 mounted" in here.told(second["id"]), here.told(second["id"])
 
 
+def test_a_tag_that_is_refused_keeps_no_other_from_coming(here: Replicating, there: Replicating, far: int) -> None:
+    large, small = image("refused/large", [400_000]), image("refused/small")
+    here.push("refused/app", large, "a", "b")
+    here.push("refused/app", small, "c")
+    made(there.operator.post("/projects", json={"project_name": "refused", "storage_limit": 100_000}))
+    done = here.replicate(here.policy("refused", to=far, filters=[{"type": "name", "value": "refused/**"}]))
+    told = here.told(done["id"])
+    assert done["status"] == "Failed"
+    assert there.digest("refused/app", "c") == small.digest
+    assert (there.digest("refused/app", "a"), there.digest("refused/app", "b")) == ("", "")
+    assert "quota" in told
+    assert "2 of 3 tags were not brought: a, b" in told
+
+
 def test_labels_and_kinds_are_filters(here: Replicating, there: Replicating, far: int) -> None:
     here.push("kinds/app", image("kinds"), "image")
     here.push("kinds/app", artifact("kinds"), "artifact")
@@ -261,6 +276,25 @@ def test_a_push_and_a_deletion_are_followed(here: Replicating, there: Replicatin
     found = here.operator.get("/replication/executions", params={"policy_id": policy, "trigger": "event_based"}).json()
     assert found
     assert {here.ended(one["id"])["status"] for one in found} == {"Succeed"}
+
+
+def test_a_deletion_takes_away_only_what_a_policy_brings(here: Replicating, there: Replicating, far: int) -> None:
+    """Of an image that is gone nobody knows the labels; and something of another kind may be there under its tag."""
+    names = [{"type": "name", "value": "keeps/app"}]
+    common: dict[str, Any] = {"to": far, "trigger": {"type": "event_based"}, "replicate_deletion": True}
+    labelled = here.policy("labelled", **common, filters=[*names, {"type": "label", "value": ["brought"]}])
+    artifacts = here.policy("artifacts", **common, filters=[*names, {"type": "resource", "value": "artifact"}])
+    for registry in (here, there):
+        registry.push("keeps/app", image("keeps"), "v1")
+        registry.push("keeps/app", artifact("keeps"), "sbom")
+    here.untag("keeps/app", "v1")
+    here.untag("keeps/app", "sbom")
+    until(lambda: not there.digest("keeps/app", "sbom"), "the artifact gone")
+    executions = "/replication/executions"
+    for policy in (labelled, artifacts):
+        for one in here.operator.get(executions, params={"policy_id": policy}).json():
+            here.ended(one["id"])
+    assert there.digest("keeps/app", "v1") == image("keeps").digest
 
 
 def test_the_clock_begins_a_policy(here: Replicating, there: Replicating, far: int) -> None:

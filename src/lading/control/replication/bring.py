@@ -24,6 +24,7 @@ from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, parse
 from lading.oci.reference import is_name
 from lading.remotes.copy import Copy, Pace, Side
+from lading.telemetry.secrets import redacted
 
 T = TypeVar("T")
 Place = Here | Far
@@ -32,6 +33,9 @@ Log = Callable[[str], None]
 _MOUNT_FROM = 64 << 10
 """Bytes from which it is worth asking for a mount."""
 _MOST_ORIGINS = 2
+_MOST_REFUSED = 20
+LATER = (errors.Unavailable, errors.Unreachable, errors.TooMany)
+"""What goes by, so that it is worth trying again."""
 
 
 class Bring:
@@ -55,11 +59,14 @@ class Bring:
         there = {one.tag: one for one in await self._target.held(task.target, [one.tag for one in wanted])}
         same, missing = await self._compared(task, wanted, there, log)
         copier = await self._copier(task)
-        for one in missing:
-            await self._move(copier, one.tag, log)
-        await self._refer(task, copier, [*same, *missing], there, log)
+        moved, refused = await self._move_all(copier, missing, log)
+        await self._refer(task, copier, [*same, *moved], there, log)
         if same:
             log(f"{len(same)} tags are there already")
+        if refused:
+            raise errors.RemoteError(
+                f"{len(refused)} of {len(missing)} tags were not brought: {', '.join(refused[:10])}"
+            )
         return next((one.kind for one in wanted if one.kind), task.kind)
 
     async def delete(self, task: Task, log: Log) -> str:
@@ -67,12 +74,21 @@ class Bring:
         for tag in task.tags:
             if await self._source.digest(task.source, tag):
                 log(f"{tag} is here again, and stays there")
-            elif not await self._target.digest(task.target, tag):
+            elif not (digest := await self._target.digest(task.target, tag)):
                 log(f"{tag} is not there")
+            elif not await self._meant(task.target, tag, digest):
+                log(f"{tag} is there something that the policy does not take, and stays")
             else:
                 await self._target.delete_tag(task.target, tag)
                 log(f"{tag} was deleted")
         return task.kind
+
+    async def _meant(self, repository: str, tag: str, digest: str) -> bool:
+        """Whether what is there under a tag is of the kind that the policy takes; what belongs to an image goes with it."""
+        if not filters.wants(self._terms.filters, filters.RESOURCE) or subject_of(tag):
+            return True
+        kind = await self._target.kind(repository, digest)
+        return takes(self._terms.filters, Held(tag, digest, kind))
 
     async def survey(self, tasks: Sequence[Task]) -> None:
         """See much at once, before many tasks."""
@@ -148,6 +164,25 @@ class Bring:
                 if there != task.target and takes_repository(terms.filters, name):
                     found.append(there)
         return found[:_MOST_ORIGINS]
+
+    async def _move_all(self, copier: Copy, missing: Sequence[Held], log: Log) -> tuple[list[Held], list[str]]:
+        """Bring tags; those that were, and those that were refused, which keep no other from coming."""
+        moved: list[Held] = []
+        refused: list[str] = []
+        for one in missing:
+            try:
+                await self._move(copier, one.tag, log)
+                moved.append(one)
+            except LATER:
+                raise
+            except errors.LadingError as error:
+                refused.append(one.tag)
+                log(f"{one.tag} was not brought: {redacted(error.message)}")
+                if len(refused) >= _MOST_REFUSED:
+                    raise errors.RemoteError(
+                        f"{len(refused)} tags were not brought; the others were not tried"
+                    ) from None
+        return moved, refused
 
     async def _move(self, copier: Copy, reference: str, log: Log) -> None:
         report = copier.report

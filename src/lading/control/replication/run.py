@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from lading import errors
 from lading.access.sealing import Seal
-from lading.control.replication.bring import Bring, Place
+from lading.control.replication.bring import LATER, Bring, Place
 from lading.control.replication.endpoints import Endpoint, Endpoints
 from lading.control.replication.far import Far
 from lading.control.replication.filters import IMAGE, renamed
@@ -37,7 +37,6 @@ TRIES = 4
 _LONGEST_PAUSE = 300.0
 _TOGETHER = 4
 _BATCH = 500
-_LATER = (errors.Unavailable, errors.Unreachable, errors.TooMany)
 
 
 class Replicate:
@@ -106,7 +105,7 @@ class Replicate:
     async def _failed(self, task: Task, run: Run, error: errors.LadingError) -> None:
         """Planning did not work: later again, or never."""
         words = redacted(error.message)
-        if isinstance(error, _LATER) and task.claim.attempt < TRIES:
+        if isinstance(error, LATER) and task.claim.attempt < TRIES:
             await self._metadata.write(lambda tx: Runs(tx).tell(run.id, f"{words}; it is tried again"))
             raise error
         task.log(words)
@@ -176,7 +175,7 @@ class Replicate:
         try:
             kind = await (bring.copy if piece.action == COPY else bring.delete)(piece, tell)
         except errors.LadingError as error:
-            state = PENDING if isinstance(error, _LATER) and piece.attempts + 1 < TRIES else FAILED
+            state = PENDING if isinstance(error, LATER) and piece.attempts + 1 < TRIES else FAILED
             tell(redacted(error.message) + ("; it is tried again" if state == PENDING else ""))
         except (OSError, ValueError) as error:
             state = FAILED

@@ -8,7 +8,16 @@ from datetime import timedelta
 from lading import errors
 from lading.control.projects import shown_name
 from lading.control.replication.endpoints import Endpoint, Endpoints
-from lading.control.replication.filters import ARTIFACT, IMAGE, renamed, subject_of, takes_repository, takes_tag
+from lading.control.replication.filters import (
+    ARTIFACT,
+    IMAGE,
+    LABEL,
+    renamed,
+    subject_of,
+    takes_repository,
+    takes_tag,
+    wants,
+)
 from lading.control.replication.here import subject_of as referred
 from lading.control.replication.policies import SCHEDULED, Policies, Policy
 from lading.control.replication.run import Replicate
@@ -97,7 +106,9 @@ async def _planned(tx: Transaction, policy: Policy, event: ManifestPushed | TagD
     target = renamed(name, terms.namespace, terms.replace)
     tag = event.tag
     if isinstance(event, TagDeleted):
-        wanted = terms.deletion and (takes_tag(terms.filters, tag) or subject_of(tag))
+        # which labels it had nobody knows any more, and what is there may have come otherwise
+        known = terms.deletion and not wants(terms.filters, LABEL)
+        wanted = known and (takes_tag(terms.filters, tag) or subject_of(tag))
         return Planned(DELETION, IMAGE, name, target, (tag,)) if wanted else None
     if tag:
         taken = takes_tag(terms.filters, tag) or subject_of(tag)
