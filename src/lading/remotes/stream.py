@@ -86,7 +86,8 @@ class Stream:
                 with suppress(BlockingIOError, ssl.SSLWantReadError):
                     if isinstance(self._socket, ssl.SSLSocket | _Within):
                         # deciphering a megabyte keeps others waiting; the bytes come a record at a time
-                        return await asyncio.to_thread(_deciphered, self._socket, most)
+                        self._reading = True
+                        return await asyncio.to_thread(self._deciphered, self._socket, most)
                     return self._socket.recv(most)
 
     def some_into(self, buffer: memoryview, silence: float) -> int:
@@ -111,9 +112,22 @@ class Stream:
                     return self._socket.recv_into(buffer)
             raise OSError(errno.ECONNABORTED, "the connection was closed here")
         finally:
-            self._reading = False
-            if self._closed:
-                self._socket.close()
+            self._has_read()
+
+    def _deciphered(self, connection: ssl.SSLSocket | _Within, most: int) -> bytes:
+        """What is there of ``most`` bytes; raises ``SSLWantReadError`` where nothing is."""
+        try:
+            buffer = bytearray(most)
+            count = _deciphered_into(connection, memoryview(buffer))
+            return bytes(memoryview(buffer)[:count])
+        finally:
+            self._has_read()
+
+    def _has_read(self) -> None:
+        """A thread is done with the socket, which may have been closed meanwhile: its number is another's only then."""
+        self._reading = False
+        if self._closed:
+            self._socket.close()
 
     async def _gathered(self, enough: int) -> None:
         """Return when so many bytes are there, or some have been for a while, or no more will come."""
@@ -297,15 +311,8 @@ def _poll(connected: socket.socket | _Within, seconds: float) -> bool:
     return bool(asked.poll(seconds * 1000))
 
 
-def _deciphered(connection: ssl.SSLSocket | _Within, most: int) -> bytes:
-    """What is there of ``most`` bytes; raises ``SSLWantReadError`` where nothing is."""
-    buffer = bytearray(most)
-    count = _deciphered_into(connection, memoryview(buffer))
-    return bytes(memoryview(buffer)[:count])
-
-
 def _deciphered_into(connection: ssl.SSLSocket | _Within, buffer: memoryview) -> int:
-    """The same into a buffer; how many bytes."""
+    """What is there, as far as the buffer takes it; how many bytes. Raises ``SSLWantReadError`` where nothing is."""
     filled = 0
     while filled < len(buffer):
         try:
