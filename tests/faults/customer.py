@@ -9,10 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx2
-
-from tests.support.http import Client
-from tests.support.images import Blob, Image, digest_of, noise
+from tests.support.images import Blob, Image, digest_of
+from tests.support.plain import Gone, Plain, Reply
 
 TAGS = ("one", "two", "three")
 
@@ -41,9 +39,9 @@ class Customer:
     to be deleted. ``begun``: uploads that wait to be gone on with. What a request without an answer was about is in none of them.
     """
 
-    def __init__(self, name: str, url: str, images: Mapping[str, Image], others: Sequence[str], grace: float) -> None:
+    def __init__(self, name: str, port: int, images: Mapping[str, Image], others: Sequence[str], grace: float) -> None:
         self.name = name
-        self.client = Client(url, timeout=20, verify=False)
+        self.client = Plain(port)
         self.chance = random.Random(name)
         self.may: dict[str, set[str | None]] = {tag: {None} for tag in TAGS}
         self.there: dict[Key, float] = {}
@@ -66,21 +64,22 @@ class Customer:
         try:
             while True:
                 self.chance.choices(doing, (8, 2, 1, 2, 1, 1, 2))[0]()
-        except httpx2.TransportError:
+        except Gone:
             return
 
     def push(self) -> None:
         """Push what is not there, then the manifest under a tag or by its digest alone."""
         made = self._images[self.chance.choice(self._names)]
         for blob in made.blobs:
-            if self.client.head(f"/v2/{self.name}/blobs/{blob.digest}").status_code != 200:
+            if self.client.ask("HEAD", f"/v2/{self.name}/blobs/{blob.digest}").status_code != 200:
                 self.bring(blob)
         tag = self.chance.choice((*TAGS, *TAGS, ""))
         before = set(self.may[tag]) if tag else set[str | None]()
         if tag:
             self.may[tag] |= {made.digest}
         sent = self.doubt("manifests", made.digest)
-        done = self.client.put(
+        done = self.client.ask(
+            "PUT",
             f"/v2/{self.name}/manifests/{tag or made.digest}",
             content=made.manifest.data,
             headers={"content-type": made.manifest.media_type},
@@ -97,22 +96,22 @@ class Customer:
         where = f"/v2/{self.name}/blobs/uploads/"
         sent = self.doubt("blobs", blob.digest)
         if self.chance.random() < 0.5:
-            done = self.client.post(where, params={"digest": blob.digest}, content=blob.data)
+            done = self.client.ask("POST", where, params={"digest": blob.digest}, content=blob.data)
         else:
-            location = self.client.post(where).headers["location"]
-            answer = self.client.patch(location, content=blob.data[:1000])
-            done = self.client.put(_aimed(answer.headers["location"], blob), content=blob.data[1000:])
+            location = self.client.ask("POST", where).headers["location"]
+            answer = self.client.ask("PATCH", location, content=blob.data[:1000])
+            done = self.client.ask("PUT", answer.headers["location"], {"digest": blob.digest}, blob.data[1000:])
         if self.note("blob", done.status_code) == 201:
             self.there["blobs", blob.digest] = sent
 
     def loose(self) -> None:
         """A blob that no image has is pushed, or deleted."""
-        blob = Blob("application/octet-stream", b"".join(noise(f"loose-{self.chance.randrange(8)}", 2000)))
+        blob = _loose(f"loose-{self.chance.randrange(8)}", 2000)
         if self.chance.random() < 0.6:
             self.bring(blob)
             return
         self.doubt("blobs", blob.digest)
-        answer = self.client.delete(f"/v2/{self.name}/blobs/{blob.digest}")
+        answer = self.client.ask("DELETE", f"/v2/{self.name}/blobs/{blob.digest}")
         if self.note("delete of a blob", answer.status_code) in (202, 404):
             self.went("blobs", blob.digest)
 
@@ -121,18 +120,18 @@ class Customer:
         blob = self.chance.choice(self._images[self.chance.choice(self._names)].blobs)
         sent = self.doubt("blobs", blob.digest)
         where = {"mount": blob.digest, "from": self.chance.choice(self._others)}
-        answer = self.client.post(f"/v2/{self.name}/blobs/uploads/", params=where)
+        answer = self.client.ask("POST", f"/v2/{self.name}/blobs/uploads/", params=where)
         if self.note("mount", answer.status_code) == 201:
             self.there["blobs", blob.digest] = sent
         elif answer.status_code == 202:
-            self.client.delete(answer.headers["location"])
+            self.client.ask("DELETE", answer.headers["location"])
 
     def begin(self) -> None:
         """The first half of an upload, which is left for later."""
-        blob = Blob("application/octet-stream", b"".join(noise(f"{self.name}-{next(self._numbers)}", 3000)))
-        begun = self.client.post(f"/v2/{self.name}/blobs/uploads/")
+        blob = _loose(f"{self.name}-{next(self._numbers)}", 3000)
+        begun = self.client.ask("POST", f"/v2/{self.name}/blobs/uploads/")
         half = self.chance.randrange(1, blob.size)
-        sent = self.client.patch(begun.headers["location"], content=blob.data[:half])
+        sent = self.client.ask("PATCH", begun.headers["location"], content=blob.data[:half])
         if self.note("chunk", sent.status_code) == 202:
             self.begun.append(Unfinished(sent.headers["location"], blob, half))
 
@@ -143,14 +142,15 @@ class Customer:
         unfinished = self.begun.pop(self.chance.randrange(len(self.begun)))
         blob = unfinished.blob
         sent = self.doubt("blobs", blob.digest)
-        done = self.client.put(_aimed(unfinished.location, blob), content=blob.data[unfinished.arrived :])
+        rest = blob.data[unfinished.arrived :]
+        done = self.client.ask("PUT", unfinished.location, {"digest": blob.digest}, rest)
         if self.note("blob", done.status_code) == 201:
             self.there["blobs", blob.digest] = sent
 
     def delete_tag(self) -> None:
         tag = self.chance.choice(TAGS)
         self.may[tag] |= {None}
-        answer = self.client.delete(f"/v2/{self.name}/manifests/{tag}")
+        answer = self.client.ask("DELETE", f"/v2/{self.name}/manifests/{tag}")
         if self.note("delete of a tag", answer.status_code) in (202, 404):
             self.may[tag] = {None}
 
@@ -161,7 +161,7 @@ class Customer:
         for tag in with_it:
             self.may[tag] |= {None}
         self.doubt("manifests", digest)
-        answer = self.client.delete(f"/v2/{self.name}/manifests/{digest}")
+        answer = self.client.ask("DELETE", f"/v2/{self.name}/manifests/{digest}")
         if self.note("delete", answer.status_code) in (202, 404):
             self.went("manifests", digest)
             for tag in with_it:
@@ -205,7 +205,7 @@ class Customer:
             self.go_on()
 
     def _check_tag(self, tag: str) -> None:
-        answer = self.client.manifest(self.name, tag)
+        answer = self._get(("manifests", tag))
         found = answer.headers["docker-content-digest"] if answer.status_code == 200 else None
         if answer.status_code not in (200, 404) or found not in self.may[tag]:
             raise Lost(f"{self.name}:{tag} leads to {found}, and may lead to {self.may[tag]}")
@@ -234,11 +234,11 @@ class Customer:
             raise Lost(f"{self.name}: {key} is answered {answer.status_code}, with {digest_of(answer.content)}")
         return True
 
-    def _get(self, key: Key) -> httpx2.Response:
-        return self.client.get(f"/v2/{self.name}/{key[0]}/{key[1]}", headers={"accept": "*/*"})
+    def _get(self, key: Key) -> Reply:
+        return self.client.ask("GET", f"/v2/{self.name}/{key[0]}/{key[1]}", headers={"accept": "*/*"})
 
     def _check_begun(self, unfinished: Unfinished) -> Unfinished:
-        status = self.client.get(unfinished.location)
+        status = self.client.ask("GET", unfinished.location)
         if status.status_code != 204 or status.headers["range"] != f"0-{unfinished.arrived - 1}":
             told = f"{status.status_code} {status.headers.get('range')}"
             raise Lost(f"{self.name}: of an upload {unfinished.arrived} bytes arrived, and its status is {told}")
@@ -246,5 +246,6 @@ class Customer:
         return Unfinished(status.headers["location"], unfinished.blob, unfinished.arrived)
 
 
-def _aimed(location: str, blob: Blob) -> httpx2.URL:
-    return httpx2.URL(location).copy_merge_params({"digest": blob.digest})
+def _loose(seed: str, size: int) -> Blob:
+    """A blob that no image has."""
+    return Blob("application/octet-stream", random.Random(seed).randbytes(size))

@@ -48,13 +48,14 @@ PATIENCE = 4.0
 def test_killed_at_any_moment(tmp_path: Path, long: bool, count: Count) -> None:
     launcher = Launcher()
     server = Server(launcher, tmp_path, workers=2, collect=COLLECT)
-    url = f"http://127.0.0.1:{server.port}"
-    customers = [Customer(name, url, IMAGES, [other for other in NAMES if other != name], GRACE) for name in NAMES]
+    customers = [
+        Customer(name, server.port, IMAGES, [other for other in NAMES if other != name], GRACE) for name in NAMES
+    ]
     chance, steps = random.Random("moments"), itertools.cycle(STEPS)
     kills: Counter[str] = Counter()
-    rounds, beside = 2000 if long else 24, ThreadPoolExecutor(1)
+    rounds, beside = 1250 if long else 24, ThreadPoolExecutor(1)
     for number in range(rounds + 1):
-        only = next(steps) if number % 2 else ""
+        only = next(steps) if number % (5 if long else 2) == 1 else ""
         with server.serving(chance.randrange(1, 4 if only in SELDOM else 25) if only else 0, only):
             customers[0].check()  # from now on there is an index
             verified = beside.submit(server.verify)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractContextManager
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from lading.errors import BlobUnknown, ManifestBlobUnknown, ManifestUnknown, Unavailable
 from lading.oci.digest import Digest
@@ -30,6 +29,7 @@ from tests.properties.test_collect import BLOBS, MANIFESTS, NAMES, TAGS, Machine
 from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import Blob
+from tests.support.plain import Gone, Plain, Reply
 
 T = TypeVar("T")
 
@@ -40,9 +40,9 @@ class Served:
     def __init__(self, launcher: Launcher, root: Path) -> None:
         self.server = Server(launcher, root, workers=2)
         self.store = FilesystemStore(self.server.storage)
-        self.clients = [Client(f"http://127.0.0.1:{self.server.port}", verify=False) for _ in range(3)]
+        self.clients = [Plain(self.server.port) for _ in range(3)]
         self._turns = cycle(self.clients)
-        self.requests = self.kills = self.collections = 0
+        self.operations = self.requests = self.kills = self.collections = 0
         self._serving: AbstractContextManager[Client] | None = None
         self.uploads = SimpleNamespace(mount=self.mount)
         self.delete = SimpleNamespace(tag=self.delete_manifest, manifest=self.delete_manifest, blob=self.delete_blob)
@@ -58,14 +58,21 @@ class Served:
         self._serving.__exit__(None, None, None)
         self.kills += 1
 
-    def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """One request, over one connection after the other, so that it may reach either worker."""
         self.requests += 1
         client = next(self._turns)
         try:
-            return client.request(method, path, **more)
-        except httpx2.TransportError:
-            return client.request(method, path, **more)  # the connection is that of a server that was killed
+            return client.ask(method, path, params, content, headers)
+        except Gone:  # the connection is that of a server that was killed
+            return client.ask(method, path, params, content, headers)
 
     async def put_blob(self, repository: str, data: bytes) -> Digest:
         digest = Digest.of(data)
@@ -125,6 +132,8 @@ class Real(Machine):
 
     launcher: Launcher
     told: list[Served]
+    pace: int
+    """How many times as much happens between two kills, and between two collections."""
 
     @initialize()
     def begin(self) -> None:
@@ -138,7 +147,7 @@ class Real(Machine):
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
-            assert self.world.server.verify() == 0, self.world.server.log.read_text()[-3000:]
+            assert self.world.server.verify() == 0, self.world.server.said
             self.do(self.world.close())
             self.loop.close()
             shutil.rmtree(self.root)
@@ -153,7 +162,7 @@ class Real(Machine):
     @rule()
     def time_passes(self) -> None:
         """All processes are killed, and started again."""
-        self.put_off("kill", 60)
+        self.put_off("kill", 60 * self.pace)
         self.world.kill()
         self.world.start()
 
@@ -173,6 +182,12 @@ class Real(Machine):
         self.push_everything(name, digest, tag)
         self.mount(other, name, blob)
 
+    @invariant()
+    def is_counted(self) -> None:
+        """Asked after each operation."""
+        if hasattr(self, "world"):
+            self.world.operations += 1
+
     def is_due(self, what: str) -> bool:
         """Whether enough happened since the last one that another one can find something."""
         return bool(hasattr(self, "world") and self.world.requests >= self.due[what])
@@ -184,7 +199,7 @@ class Real(Machine):
     @rule()
     def collect(self) -> None:
         """Without grace exactly what is referenced is left."""
-        self.put_off("collection", 15)
+        self.put_off("collection", 15 * self.pace)
         assert self.world.server.collect() == 0
         self.world.collections += 1
         for name in self.manifests:
@@ -197,25 +212,28 @@ class Real(Machine):
 def test_the_server_is_what_the_model_is(long: bool, count: Count) -> None:
     launcher = Launcher()
     told: list[Served] = []
-    machine = type("TheServer", (Real,), {"launcher": launcher, "told": told})
-    examples, steps = (500, 200) if long else (6, 40)
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=not long,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    machine = type("TheServer", (Real,), {"launcher": launcher, "told": told, "pace": 12 if long else 1})
+    wanted, examples, steps = (100_000, 50, 200) if long else (200, 6, 40)
+    while sum(one.operations for one in told) < wanted:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=steps,
+                deadline=None,
+                derandomize=not long,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
     launcher.close()
-    requests, kills, collections = (
-        sum(getattr(one, name) for one in told) for name in ("requests", "kills", "collections")
+    operations, requests, kills, collections = (
+        sum(getattr(one, name) for one in told) for name in ("operations", "requests", "kills", "collections")
     )
-    assert requests > examples * 10
     count(
-        f"model: {len(told)} histories of up to {steps} operations, {requests} requests to two workers, {kills} kills, "
+        f"model: {operations} operations in {len(told)} histories, {requests} requests to two workers, {kills} kills, "
         f"{collections} collections; 0 divergences"
     )
+    assert requests > operations
+    assert kills > len(told)
+    assert collections > len(told) // 2
