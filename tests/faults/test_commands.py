@@ -211,6 +211,35 @@ def test_a_rebuilt_index(tmp_path: Path, launcher: Launcher, prepared: Path, lon
     count(f"kill: {killed} rebuilds killed, {told(long)}; done again, everything was there")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_an_index_that_is_completed(
+    tmp_path: Path, launcher: Launcher, prepared: Path, long: bool, count: Count
+) -> None:
+    """An older index gets what it lacks. Whenever that is killed, the collector takes nothing of it."""
+    before = tmp_path / "before"
+    server = Server(launcher, before)
+    with server.serving() as client:
+        client.push("a", LATER, "later")
+    shutil.copytree(prepared / "storage/docker", server.storage / "docker", dirs_exist_ok=True)
+    killed = 0
+
+    def command(server: Server, at: int) -> int:
+        return server.run("verify", "--rebuild", "--config", server.configuration, at=at)
+
+    for server in killed_at(before, launcher, tmp_path, command, long):
+        killed += 1
+        assert server.collect() == 0
+        assert command(server, 0) == 0, server.said
+        assert files(server.storage) == digests(*KEPT, LATER)
+        assert server.verify() == 0, server.said
+        with server.serving() as client:
+            served(client, LATER, "a", "later")
+            for made in KEPT:
+                served(client, made, "recovered", made.digest.partition(":")[2][:12])
+    count(f"kill: {killed} completions of an index killed, {told(long)}; done again, everything was there")
+
+
 def forget_leases(storage: Path) -> None:
     """Let the seconds pass in which whoever was killed might still be at work."""
     index = storage / "lading/index.sqlite"

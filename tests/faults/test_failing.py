@@ -109,9 +109,14 @@ def test_every_call_that_writes_fails(tmp_path: Path, long: bool, count: Count) 
         [worker] = children(registry.pid)
         for call, error, first in itertools.product(CALLS, errors, turns):
             made, tag, told = image(f"{call}-{error}-{first}", (1500, 2500)), f"{call}-{error}-{first}", set[str]()
+            client.push_manifest("a", KEPT.manifest, "going")
             with failing(worker, call, error, first):
                 refused += not attempt(client, made, tag, told)
                 served(client, KEPT, "kept")
+                gone = client.delete("/v2/a/manifests/going")
+                assert is_clear(gone) == (gone.status_code == 202)
+            found = client.manifest("a", "going").status_code
+            assert found == 404 if gone.status_code == 202 else found in (200, 404)
             for digest in told:
                 assert digest_of(client.get(f"/v2/a/blobs/{digest}").content) == digest, f"{call} {error} {first}"
             assert attempt(client, made, tag, told), "it goes on without a restart"

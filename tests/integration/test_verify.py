@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 from tests.support.http import Client
 from tests.support.images import image
-from tests.support.lading import Lading
+from tests.support.lading import PROGRAM, Lading
 
 
 def data(registry: Lading, digest: str) -> Path:
@@ -57,3 +60,27 @@ def test_an_index_that_is_no_database(tmp_path: Path) -> None:
     with registry, Client(registry) as client:
         [tag] = client.tags("recovered")
         assert client.manifest("recovered", tag).content == image("made").manifest.data
+
+
+def test_how_far_it_is(tmp_path: Path) -> None:
+    """A bar for each phase on a terminal, lines elsewhere."""
+    with Lading(tmp_path) as registry, Client(registry) as client:
+        client.push("a", image("made", (300_000,)), "1")
+        ours, its = pty.openpty()
+        own = {name: value for name, value in registry.environment.items() if value is not None}
+        variables = {**os.environ, **own, "TERM": "xterm", "COLUMNS": "120"}
+        done = subprocess.run([PROGRAM, "verify"], stdout=subprocess.PIPE, stderr=its, env=variables, check=True)
+        os.close(its)
+        shown = b""
+        try:
+            while part := os.read(ours, 1 << 16):
+                shown += part
+        except OSError:  # which is how a terminal says that nobody is left
+            os.close(ours)
+        drawn = shown.decode()
+        for phase in ("manifests", "verify", "store"):
+            assert phase in drawn
+        assert "\u2501" * 20 in drawn
+        assert "kB of" in drawn
+        assert b"Everything can be served" in done.stdout
+        assert "verify: 0 bytes of" in registry.run("verify").stderr

@@ -4,10 +4,11 @@ The bytes of all blobs are there, manifests among them. What only an index knows
 
 1. Where link files of registry:2 lie in the volume (it was adopted once, or ``lading export`` wrote them) they are
    adopted, with everything they say: names, tags, what is in which repository.
-2. Every other blob whose bytes are sound gets its row.
-3. Manifests that no repository has are put into one, ``recovered``; those that no other manifest names get a tag there
+2. Manifests that no repository has are put into one, ``recovered``; those that no other manifest names get a tag there
    (the first digits of their digest), so that they can be pulled, looked at, and given their names again, and the
    collector keeps them. Images that were deleted, and whose bytes were still there, come back with them.
+3. Every blob whose bytes are sound gets its row. This comes last, since a row that no manifest names is the collector's: what is
+   killed before leaves bytes that it knows nothing of.
 
 An index that is lost is made beside its place, and put there when it is whole: a server that ran on half of one would let the
 collector have the blobs of the other half. Done again it goes on where it was interrupted, since what has a row is passed over.
@@ -80,8 +81,9 @@ async def rebuild(
         run = _Rebuild(metadata, store, Soundness(store, threads, Pace(rate)), watch)
         if layout.repositories.is_dir() and next(Tree(layout).repositories(), None) is not None:
             run.report.adopted = await take_over(metadata, layout, watch, everything=True)
-        await run.blobs()
+        await run.survey()
         await run.manifests()
+        await run.blobs()
         return run.report
 
 
@@ -106,19 +108,20 @@ class _Rebuild:
         self._sound = sound
         self._watch = watch
         self._manifests: list[Digest] = []
+        self._unknown: list[tuple[Digest, int]] = []
         self._named: set[str] = set()
         self.report = Report()
 
-    async def blobs(self) -> None:
-        """Give every sound blob a row, and note which are manifests."""
+    async def survey(self) -> None:
+        """Read every blob, and note which are manifests, and which sound ones have no row."""
         progress = Progress("rebuild", sum([size async for _, size in self._store.walk()]))
         async for digest, size in self._store.walk():
             self._watch(progress)
-            await self._blob(digest, size)
+            await self._look(digest, size)
             progress.done += size
         self._watch(progress)
 
-    async def _blob(self, digest: Digest, size: int) -> None:
+    async def _look(self, digest: Digest, size: int) -> None:
         manifest = await self._manifest(digest) if size <= _LARGEST_MANIFEST else None
         if manifest is not None:
             self._named.update(child.digest for child in manifest.children)
@@ -130,9 +133,16 @@ class _Rebuild:
         if damage is not None:
             self.report.problems.append(Problem(damage.kind, "", digest, damage.detail))
             return
-        await self._metadata.write(lambda tx: Blobs(tx).found({digest: size}), durable=False)
+        self._unknown.append((digest, size))
         self.report.blobs += 1
         self.report.bytes += size
+
+    async def blobs(self) -> None:
+        """Give every sound blob its row."""
+        for digest, size in self._unknown:
+            await self._metadata.write(lambda tx, d=digest, s=size: Blobs(tx).found({d: s}), durable=False)  # type: ignore[misc]
+        # the last one is durable, and all before it with it
+        await self._metadata.write(lambda tx: Repositories(tx).find(REPOSITORY))
 
     async def _manifest(self, digest: Digest) -> Manifest | None:
         raw = await self._sound.content(digest, _LARGEST_MANIFEST)
@@ -152,8 +162,6 @@ class _Rebuild:
                 await self._metadata.write(lambda tx, m=manifest: self._record(tx, m), durable=False)  # type: ignore[misc]
             progress.done += 1
             self._watch(progress)
-        # the last one is durable, and all before it with it
-        await self._metadata.write(lambda tx: Repositories(tx).find(REPOSITORY))
 
     async def _record(self, tx: Transaction, manifest: Manifest) -> None:
         own = await Repositories(tx).ensure(REPOSITORY)

@@ -248,10 +248,10 @@ async def test_a_rate_is_kept(world: World) -> None:
     total = sum(len(place(world, digest).read_bytes()) for digest in world.files())
     began = time.monotonic()
     await verify(world, rate=total * 2)
-    assert 0.35 < time.monotonic() - began < 3, "half a second's worth of bytes"
+    assert time.monotonic() - began > 0.35, "half a second's worth of bytes"
 
 
 async def test_a_pace_counts_all_readers_together() -> None:
     pace, began = Pace(1000), time.monotonic()
     await asyncio.gather(*(asyncio.to_thread(pace.wait, 100) for _ in range(5)))
-    assert 0.35 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.35
