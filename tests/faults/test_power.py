@@ -48,6 +48,8 @@ from tests.support.packages import program
 from tests.unit.registry.world import AT_ONCE, BY, World, stream
 
 FIRST, SECOND, THIRD = image("first", (3000,)), image("second", (2000, 1000)), image("third", (500,))
+LARGE = image("large", (100_000, 1_300_000))
+"""What is synced by itself, and what is read past the event loop."""
 PLAIN = {"nothing": NOTHING_LEFT, "names": NAMES_LEFT, "zeros": ZEROS_LEFT, "bytes": BYTES_LEFT, "all": ALL_LEFT}
 
 
@@ -69,7 +71,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
         "-y",
         "-xx",
         "-s",
-        "262144",
+        "1200000",
         "--seccomp-bpf",
         "-e",
         f"trace={CALLS}",
@@ -102,7 +104,7 @@ def place() -> Iterator[Path]:
 
 
 def happen(pusher: Pusher, server: Server) -> None:
-    """Push, move a tag, mount, delete, collect, and push again what was collected."""
+    """Push, move a tag, mount, delete, collect, push again what was collected, and something large."""
     pusher.push("a", FIRST, "one", "two")
     pusher.push("a/b", SECOND, "one")
     pusher.manifest("a/b", SECOND, "moving")
@@ -115,6 +117,7 @@ def happen(pusher: Pusher, server: Server) -> None:
     pusher.forget("a", THIRD)
     assert server.collect() == 0
     pusher.push("a", THIRD, "again")
+    pusher.push("a", LARGE, "large")
 
 
 def cuts(history: History, losses: int, share: int) -> Iterator[tuple[int, str, dict[str, bytes | None], int]]:
