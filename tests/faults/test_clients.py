@@ -108,18 +108,18 @@ def test_gone_at_any_byte(registry: Lading, long: bool, count: Count) -> None:
         assert client.manifest("a", "cut").status_code == 404
     serves(registry)
     wait_until(lambda: files(registry) <= before + 2, what="every file is closed")
-    wait_until(lambda: uploads(registry) == [], 20, "every upload is gone")
+    wait_until(lambda: uploads(registry) == [], 60, "every upload is gone")
     count(f"clients: {gone} gone at any byte")
 
 
-def test_slow_by_the_byte(registry: Lading) -> None:
+def test_slow_by_the_byte(registry: Lading, count: Count) -> None:
     """Heads that never end are ended by the registry; answers that are read by the byte hold nobody up."""
     slow = [connected(registry) for _ in range(100)]
     readers = [connected(registry) for _ in range(20)]
     for reader in readers:
         reader.sendall(GET * 20)
     ended = 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while slow and time.monotonic() < deadline:
         for connection in list(slow):
             try:
@@ -130,11 +130,12 @@ def test_slow_by_the_byte(registry: Lading) -> None:
                 ended += 1
         for reader in readers:
             assert reader.recv(1)
-        assert serves(registry) < 5
+        assert serves(registry) < 30
         time.sleep(0.1)
     assert ended == 100, "a head may take two seconds"
     for reader in readers:
         reader.close()
+    count(f"clients: {ended} heads by the byte, ended; {len(readers)} readers by the byte, served")
 
 
 def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
@@ -149,14 +150,14 @@ def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
             idle.append(connection)
         for connection in idle:
             assert connection.recv(12) == b"HTTP/1.1 200"
-        assert serves(registry) < 5
+        assert serves(registry) < 30
         grown = memory(registry) - before
         assert grown < number * 16_000 + 20 * MEGABYTE
     finally:
         for connection in idle:
             connection.close()
-    wait_until(lambda: files(registry) <= open_before + 2, 20, "every connection is closed")
-    assert serves(registry) < 5
+    wait_until(lambda: files(registry) <= open_before + 2, 60, "every connection is closed")
+    assert serves(registry) < 30
     count(f"clients: {number} idle connections, {grown / number / 1000:.1f} kB of memory each")
 
 
@@ -176,7 +177,7 @@ def test_bodies_that_never_end(registry: Lading, count: Count) -> None:
             connection.sendall(chunk * 4)
         peak = max(peak, memory(registry))
         if turn % 20 == 0:
-            assert serves(registry) < 5
+            assert serves(registry) < 30
     assert peak - before < 80 * MEGABYTE
     for connection in endless:
         reset(connection)
@@ -185,8 +186,8 @@ def test_bodies_that_never_end(registry: Lading, count: Count) -> None:
             while connection.recv(4096):
                 pass  # the registry ends it
         connection.close()
-    wait_until(lambda: files(registry) <= open_before + 2, 20, "every file is closed")
-    wait_until(lambda: uploads(registry) == [], 20, "every upload is gone")
+    wait_until(lambda: files(registry) <= open_before + 2, 60, "every file is closed")
+    wait_until(lambda: uploads(registry) == [], 60, "every upload is gone")
     count(
         f"clients: 8 bodies without end and 50 that stood still, {(peak - before) / MEGABYTE:.0f} MB of memory at most"
     )

@@ -23,6 +23,7 @@ import httpx2
 import pytest
 
 from tests.faults.server import Launcher, Server
+from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import Image, image
 
@@ -120,7 +121,7 @@ def copy(launcher: Launcher, prepared: Path, root: Path) -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_push_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepared: Path) -> None:
+def test_a_push_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepared: Path, count: Count) -> None:
     with copy(launcher, prepared, tmp_path / "whole") as server, server.serving() as client:
         server.arm()
         push(client, PUSHED, "pushed", Told())
@@ -141,11 +142,12 @@ def test_a_push_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepare
                 check(client, told)
             assert server.collect() == 0
             exactly(server, KEPT, PUSHED)
+    count(f"kill: a push killed before each of its {len(steps)} steps; 0 promises broken")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_collection_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepared: Path) -> None:
+def test_a_collection_killed_at_every_step(tmp_path: Path, launcher: Launcher, prepared: Path, count: Count) -> None:
     @contextlib.contextmanager
     def collected(root: Path, at: int) -> Iterator[tuple[Server, list[str]]]:
         with copy(launcher, prepared, root) as server:
@@ -172,3 +174,4 @@ def test_a_collection_killed_at_every_step(tmp_path: Path, launcher: Launcher, p
                     check(client, told)
             assert server.collect() == 0
             exactly(server, *((KEPT, PUSHED) if again else (KEPT,)))
+    count(f"kill: a collection killed before each of its {len(steps)} steps; 0 promises broken")

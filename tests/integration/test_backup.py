@@ -12,6 +12,7 @@ from typing import Self
 
 import pytest
 
+from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import Image, image
 from tests.support.lading import Lading
@@ -81,7 +82,7 @@ def whole(registry: Lading) -> None:
                 assert path.endswith(found.digest)
 
 
-def test_back_up_under_load_and_restore(registry: Lading, tmp_path: Path) -> None:
+def test_back_up_under_load_and_restore(registry: Lading, tmp_path: Path, count: Count) -> None:
     backup, there = tmp_path / "backup", tmp_path / "two"
     with Client(registry) as client:
         for number, made in enumerate(KEPT):
@@ -113,7 +114,7 @@ def test_back_up_under_load_and_restore(registry: Lading, tmp_path: Path) -> Non
         said = restored.run("verify").stdout
         assert "Everything can be served as it was pushed" in said
         client.push("kept", image("after"), "after")
-    print(f"drill: {load.rounds} rounds of load, {len(before)} tags told before, all restored")
+    count(f"drill: backed up twice beside {load.rounds} rounds of load; {len(before)} tags told before, all restored")
 
 
 def test_a_blob_that_is_lost_does_not_stop_a_backup(registry: Lading, tmp_path: Path) -> None:
