@@ -79,9 +79,10 @@ def pulling(user: User, name: str, tmp_path: Path, *words: str) -> Process:
     return Process([PROGRAM, "pull", name, *words], log=tmp_path / "pull.log", environment=dict(user.environment))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [(), ("-o", "x.tar"), ("-o", "folder")], ids=["store", "tar", "folder"])
 def test_an_interrupted_pull_leaves_nothing(
-    user: User, far_side: tuple[Scripted, Holding], tmp_path: Path, words: tuple[str, ...]
+    user: User, far_side: tuple[Scripted, Holding], tmp_path: Path, words: tuple[str, ...], number: signal.Signals
 ) -> None:
     server, holding = far_side
     there = [str(tmp_path / one) if one[0] != "-" else one for one in words]
@@ -89,9 +90,10 @@ def test_an_interrupted_pull_leaves_nothing(
     where = user.store if not words else tmp_path
     assert holding.held.wait(20)
     wait_until(lambda: any(one.stat().st_size > 1 << 20 for one in unfinished(where)))
-    pull.signal(signal.SIGINT)
-    assert pull.wait() == 1
+    pull.signal(number)
+    assert pull.wait() == 128 + number
     pull.stop()
+    assert "Traceback" not in pull.output
     assert unfinished(where) == []
     assert not (tmp_path / "x.tar").exists()
     assert user("images", "-q") == ""

@@ -10,6 +10,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.http import Client
 from tests.support.lading import PROGRAM, Lading
 from tests.support.peer import Peer
 from tests.support.process import run
-from tests.support.scripted import Answer, Asked, Scripted
+from tests.support.scripted import Answer, Asked, Scripted, json_answer
 from tests.support.server import RegistryServer
 
 PASSWORD = "wonder land?ü"
@@ -200,6 +201,61 @@ def test_errors_say_what_to_do(user: User, name: str, tmp_path: Path) -> None:
     assert "no OCI image layout" in user("push", tmp_path, name, status=1)
     assert "exclude each other" in user("pull", "-a", "--platform", "x", name, status=2)
     assert "no field 'Nme'" in user("inspect", "--format", "{{.Nme}}", f"{name}:1.24.1", status=1)
+
+
+def test_what_a_registry_says_moves_no_terminal(user: User) -> None:
+    """Texts of others' in a table, and numbers that are none."""
+    counts: tuple[Any, ...] = ("many", 1e999, [], 7)
+    found = [{"name": "a\x1b[31m", "description": "x\x1b]0;y\x07", "star_count": count} for count in counts]
+    with Scripted(lambda asked: json_answer({"results": found})) as far_side:
+        said = user("search", f"{far_side.host}/x")
+        assert "\x1b" not in said
+        assert [line.split()[2] for line in said.splitlines()[1:]] == ["0", "0", "0", "7"]
+        assert len(user("search", "-f", "stars=7", f"{far_side.host}/x").splitlines()) == 2
+        assert "is not known" in user("search", "-f", "stars=²", f"{far_side.host}/x", status=1)
+
+
+def test_a_configuration_without_end(user: User) -> None:
+    """JSON that is nested deeper than anybody reads is a blob like others; it is kept, and told nothing of."""
+    deep = images.Blob(images.CONFIG, b'{"rootfs": {}, "a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+    document = {"schemaVersion": 2, "mediaType": images.MANIFEST, "config": deep.descriptor(), "layers": []}
+    raw = json.dumps(document).encode()
+
+    def answer(asked: Asked) -> Answer:
+        if "/manifests/" in asked.path:
+            return Answer(200, raw, {"content-type": images.MANIFEST})
+        return Answer(200, deep.data)
+
+    with Scripted(answer) as far_side:
+        assert json.loads(user("inspect", f"{far_side.host}/x"))["Layers"] == []
+        assert "The same image" in user("diff", f"{far_side.host}/x", f"{far_side.host}/x:1")
+        user("pull", f"{far_side.host}/x")
+    assert len(user("images").splitlines()) == 2
+
+
+def test_words_that_are_no_login(user: User, registry: Lading) -> None:
+    login = ["login", registry.host, "--password-stdin", "-u"]
+    assert "no colon" in user(*login, "a:b", stdin="x", status=1)
+    assert "UTF-8" in user(*login, os.fsdecode(b"\xff"), stdin="x", status=1)
+    for command, said in (
+        (rf"printf '\xff' | {PROGRAM} {' '.join(login)} a", "UTF-8"),
+        (f"{PROGRAM} login {registry.host} <&-", "no standard input"),
+    ):
+        done = run(["bash", "-c", command], environment=shell(user), check=False)
+        assert (done.returncode, done.stderr.startswith("lading: ")) == (1, True)
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", ["repos {host} --json", "manifest {host}/out:1"])
+def test_output_that_cannot_be_written(user: User, registry: Lading, tmp_path: Path, command: str) -> None:
+    user("push", images.write_layout(tmp_path / "in", {"x": images.image("out")}), f"{registry.host}/out:1")
+    words = f"{PROGRAM} {command.format(host=registry.host)}"
+    for target, status, said in ((" > /dev/full", 1, "No space left"), (" >&-", 0, ""), (" | true", 0, "")):
+        done = run(["bash", "-c", words + target], environment=shell(user), check=False)
+        assert done.returncode == status
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "ignored" not in done.stderr
 
 
 def test_a_login_to_a_registry_whose_certificate_must_be_trusted_first(

@@ -74,6 +74,7 @@ def _ends() -> Iterator[str]:
     codes[2] = ["a command line that is not understood"]
     for code in sorted(codes):
         yield f"| {code} | {'; '.join(codes[code])} |"
+    yield "| 128 + n | the signal n: 130 after Ctrl-C, 143 after SIGTERM |"
     yield "\n`lading diff --exit-code` ends with 1 when the images differ.\n"
     yield "## Environment\n"
     yield "| variable | |\n|---|---|"

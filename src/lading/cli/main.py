@@ -92,6 +92,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except errors.LadingError as error:
         click.echo(f"lading: {error.message}", err=True)
         sys.exit(exit_code(error))
+    except OSError as error:  # of standard output: whatever else fails so has words of its own
+        click.echo(f"lading: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        sys.exit(1)
 
 
 def exit_code(error: errors.LadingError) -> int:

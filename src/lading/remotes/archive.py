@@ -147,6 +147,7 @@ class ArchiveWriter:
 @asynccontextmanager
 async def writing(path: Path, names: Sequence[Reference]) -> AsyncGenerator[ArchiveWriter]:
     """An archive that is there, whole, when the block ends well. ``names`` are what ``docker load`` will call it."""
+    files.tidy(path.parent)
     async with files.published(path, sync=False) as handle:
         writer = ArchiveWriter(path, handle, names)
         yield writer

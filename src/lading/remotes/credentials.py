@@ -92,15 +92,10 @@ class Keyring:
         if found := self._given.get(host):
             return found
         if text := self._environment.get("DOCKER_AUTH_CONFIG"):
-            found = _entry(DockerConfig.of(text, "DOCKER_AUTH_CONFIG"), host, repository)
-            if found:
+            given = DockerConfig.of(text, "DOCKER_AUTH_CONFIG")
+            if found := await _of_docker(given, host, repository):
                 return found
-        docker = self.docker
-        for key in keys(host):
-            helper = docker.helper(key)
-            if helper and (found := await _ask(helper, key)):
-                return found
-        if found := _entry(docker, host, ""):
+        if found := await _of_docker(self.docker, host, ""):
             return found
         for path in self._podman():
             file = DockerConfig(path)
@@ -141,6 +136,15 @@ def docker_folder(environment: Mapping[str, str]) -> Path:
 
 def _home(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HOME") or Path.home())
+
+
+async def _of_docker(file: DockerConfig, host: str, repository: str) -> Credential | None:
+    """What docker finds with this file: by a helper that it names, else in itself."""
+    for key in keys(host):
+        helper = file.helper(key)
+        if helper and (found := await _ask(helper, key)):
+            return found
+    return _entry(file, host, repository)
 
 
 async def _ask(helper: str, key: str) -> Credential | None:

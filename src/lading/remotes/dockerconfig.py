@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lading.errors import CredentialsError
+from lading.remotes import files
 
 MAX_SIZE = 4 << 20
 """Longest file that is read, in bytes."""
@@ -66,18 +67,21 @@ class DockerConfig:
 
     def erase(self, key: str) -> bool:
         """Forget a registry; whether there was anything."""
-        document = self._read()
-        auths = self._section("auths")
-        kept = {name: value for name, value in auths.items() if _bare(name) != _bare(key)}
-        if len(kept) == len(auths):
+        if all(_bare(name) != _bare(key) for name in self._section("auths")):
             return False
-        self._write({**document, "auths": kept})
+        self._change(key)
         return True
 
-    def _change(self, key: str, entry: Mapping[str, str]) -> None:
-        document = self._read()
-        auths = {name: value for name, value in self._section("auths").items() if _bare(name) != _bare(key)}
-        self._write({**document, "auths": {**auths, key: dict(entry)}})
+    def _change(self, key: str, entry: Mapping[str, str] | None = None) -> None:
+        """Put an entry in place of what is there for a registry, or take that away; others may be at it, too."""
+        folder = Path(os.path.realpath(self.path)).parent
+        with files.told(f"write {self.path}"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with files.locked(folder):
+            self._document = None
+            document = self._read()
+            auths = {name: value for name, value in self._section("auths").items() if _bare(name) != _bare(key)}
+            self._write({**document, "auths": auths if entry is None else {**auths, key: dict(entry)}})
 
     def _decoded(self, name: str, value: Any) -> dict[str, str]:
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values() if one is not None):
@@ -123,12 +127,10 @@ class DockerConfig:
 
         target = Path(os.path.realpath(self.path))  # a link to a file elsewhere stays one
         try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # made with 0600
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(document, file, indent="\t", ensure_ascii=False)
-                    file.write("\n")
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_written(document))
                     file.flush()
                     os.fsync(file.fileno())
                 Path(name).replace(target)
@@ -145,6 +147,14 @@ def _bare(key: str) -> str:
     if "://" not in key:
         return key.rstrip("/")
     return key.partition("://")[2].partition("/")[0]
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    """The text, in letters as they are; where one stands for none (half a surrogate pair), in JSON's own."""
+    try:
+        return f"{json.dumps(document, indent=chr(9), ensure_ascii=False)}\n".encode()
+    except UnicodeEncodeError:
+        return f"{json.dumps(document, indent=chr(9))}\n".encode()
 
 
 def _parse(raw: bytes, name: str) -> dict[str, Any]:

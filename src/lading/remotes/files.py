@@ -6,8 +6,9 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,9 @@ PIECE = 1 << 20
 
 PARTIAL = ".partial-"
 """What the name of an unfinished file begins with."""
+_SCRATCH = "scratch-"
+_JUST_BEGUN = 60
+"""For how many seconds an unfinished file is nobody else's, locked or not."""
 
 
 @contextmanager
@@ -88,6 +92,40 @@ def _begun(folder: Path) -> tuple[int, Path]:
 
     handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
     return handle, Path(name)
+
+
+def tidy(folder: Path) -> None:
+    """Delete what processes that were killed left unfinished in a folder; it may not be there."""
+    with suppress(OSError), os.scandir(folder) as listed:
+        for entry in listed:
+            # whoever has just begun one may not have locked it yet
+            if entry.name.startswith(PARTIAL) and entry.is_file() and entry.stat().st_mtime < time.time() - _JUST_BEGUN:
+                with suppress(LocalError), locked(Path(entry.path), fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+                    if alone:
+                        Path(entry.path).unlink()
+
+
+@contextmanager
+def scratch(home: Path) -> Generator[Path]:
+    """A folder below ``home`` for what is only needed now; what killed processes left of theirs goes first."""
+    import shutil  # noqa: PLC0415 - few commands need any, and compression comes with it
+    import tempfile  # noqa: PLC0415
+
+    with told(f"make a folder in {home}"):
+        home.mkdir(parents=True, exist_ok=True)
+        with locked(home):
+            for left in home.glob(f"{_SCRATCH}*"):
+                with suppress(LocalError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+                    if alone:
+                        shutil.rmtree(left, ignore_errors=True)
+            made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=home))
+            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(handle)
 
 
 @asynccontextmanager

@@ -92,9 +92,7 @@ def _talk(program: str, action: str, given: bytes, limit: float) -> tuple[int, b
     assert child.stdout is not None
     deadline = time.monotonic() + limit
     try:
-        with suppress(BrokenPipeError):  # it may know enough without reading
-            child.stdin.write(given)  # shorter than a pipe holds, so this never waits
-            child.stdin.close()
+        _give(child.stdin, given, deadline)
         said = _read(child.stdout, program, deadline)
         return child.wait(max(0.0, deadline - time.monotonic())), said
     except (TimeoutError, subprocess.TimeoutExpired):
@@ -105,6 +103,17 @@ def _talk(program: str, action: str, given: bytes, limit: float) -> tuple[int, b
         child.stdout.close()
         with suppress(BrokenPipeError):
             child.stdin.close()
+
+
+def _give(pipe: IO[bytes], given: bytes, deadline: float) -> None:
+    os.set_blocking(pipe.fileno(), False)
+    with selectors.DefaultSelector() as selector, suppress(BrokenPipeError):  # it may know enough without reading
+        selector.register(pipe, selectors.EVENT_WRITE)
+        while given:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            given = given[os.write(pipe.fileno(), given) :]
+    pipe.close()
 
 
 def _read(pipe: IO[bytes], program: str, deadline: float) -> bytes:

@@ -229,6 +229,7 @@ class Layout(ReadableLayout):
         super().__init__(Folder(path))
         self.path = path
         self._sync = sync
+        self._tidied = False
         there = self.place.find("oci-layout")
         if create and there is None:
             self._create()
@@ -253,6 +254,9 @@ class Layout(ReadableLayout):
 
     async def put_blob(self, repository: str, blob: Descriptor, source: Source) -> None:
         target = self.path / blob_path(blob.digest)
+        if not self._tidied:
+            self._tidied = True
+            files.tidy(target.parent)
         async with files.published(target, sync=self._sync) as handle, source(0) as chunks:
             await files.write(handle, chunks, 0, target)
 

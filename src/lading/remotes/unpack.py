@@ -13,6 +13,7 @@ import json
 import posixpath
 import stat
 import tarfile
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,8 +49,16 @@ async def opened(path: Path, scratch: Path) -> ReadableLayout:
             raise LocalError(f"{path} is no file; an archive is read from one")
         with path.open("rb") as file:
             head = file.read(4)
-    if head.startswith(_GZIP):
-        path = await asyncio.to_thread(_gunzip, path, scratch / "archive.tar")
+    given_up = threading.Event()
+    try:
+        return await _opened(path, scratch, given_up, packed=head.startswith(_GZIP))
+    finally:
+        given_up.set()  # a thread that is at it still, since somebody has had enough, ends soon
+
+
+async def _opened(path: Path, scratch: Path, given_up: threading.Event, *, packed: bool) -> ReadableLayout:
+    if packed:
+        path = await asyncio.to_thread(_gunzip, path, scratch / "archive.tar", given_up)
     place = Tar(path)
     if place.find("manifest.json") is None:
         if place.find("oci-layout") is None and place.find("index.json") is None:
@@ -59,7 +68,7 @@ async def opened(path: Path, scratch: Path) -> ReadableLayout:
         return ReadableLayout(place)
     if place.find("index.json") is not None and _is_compressed(place):
         return ReadableLayout(place)
-    return await _Saved(path).convert(Layout(scratch / "layout", create=True))
+    return await _Saved(path, given_up).convert(Layout(scratch / "layout", create=True))
 
 
 def _is_compressed(place: Tar) -> bool:
@@ -84,14 +93,14 @@ def _content(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _gunzip(path: Path, target: Path) -> Path:
+def _gunzip(path: Path, target: Path, given_up: threading.Event) -> Path:
     most = _BOMB * path.stat().st_size + (1 << 20)
     written = 0
     with files.told(f"unpack {path}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with gzip.open(path, "rb") as packed, target.open("wb") as out:
-                while piece := packed.read(_PIECE):
+                while (piece := packed.read(_PIECE)) and not given_up.is_set():
                     written += len(piece)
                     if written > most:
                         raise Invalid(
@@ -122,8 +131,9 @@ def _images(raw: bytes, path: Path) -> list[dict[str, Any]]:
 class _Saved:
     """An archive of ``docker save``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, given_up: threading.Event) -> None:
         self.path = path
+        self._given_up = given_up
         self._members: dict[str, tarfile.TarInfo] = {}
         self._layers: dict[str, dict[str, Any]] = {}
 
@@ -209,7 +219,7 @@ class _Saved:
             head = archive.read(min(4, member.size))
             archive.seek(member.offset_data)
             packed = head.startswith((_GZIP, _ZSTD))
-            plain, stored = _copy(archive, out, member.size, pack=not packed)
+            plain, stored = _copy(archive, out, member.size, self._given_up, pack=not packed)
         if not packed and f"sha256:{plain}" != diff:
             raise ManifestInvalid(f"{self.path}: the layer {name} is not the one its configuration names, {diff}")
         return head, stored
@@ -241,14 +251,14 @@ class _Saved:
         self._members = {posixpath.normpath(member.name): member for member in members(self.path)}
 
 
-def _copy(archive: BinaryIO, out: BinaryIO, size: int, *, pack: bool) -> tuple[str, str]:
+def _copy(archive: BinaryIO, out: BinaryIO, size: int, given_up: threading.Event, *, pack: bool) -> tuple[str, str]:
     """Copy ``size`` bytes, compressed if ``pack``; the digest (hex) of what was read and of what was written."""
     plain, stored = hashlib.sha256(), hashlib.sha256()
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31) if pack else None  # 31: with a gzip header, dated 1970
     left = size
     while left:
         piece = archive.read(min(_PIECE, left))
-        if not piece:
+        if not piece or given_up.is_set():
             raise LocalError("the archive is cut off in the middle of a layer")
         left -= len(piece)
         plain.update(piece)

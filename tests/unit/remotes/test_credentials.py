@@ -134,6 +134,22 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert list(json.loads(file.read_text())["auths"]) == ["keep", "t.lab"]
 
 
+def test_what_others_write_meanwhile_stays(tmp_path: Path) -> None:
+    """A login is read before the password travels, and written after."""
+    file = docker(tmp_path, {})
+    one, other = DockerConfig(file), DockerConfig(file)
+    assert one.names() == other.names() == []
+    one.store("one.lab", "alice", "secret")
+    other.store("other.lab", "bob", "secret")
+    assert DockerConfig(file).names() == ["one.lab", "other.lab"]
+
+
+def test_letters_that_stand_for_none_are_kept(tmp_path: Path) -> None:
+    file = docker(tmp_path, '{"x": "\\ud800ü"}')
+    DockerConfig(file).store("r.lab", "alice", "secret")
+    assert json.loads(file.read_text())["x"] == "\ud800ü"
+
+
 def test_a_link_to_a_file_elsewhere_stays_one(tmp_path: Path) -> None:
     real = write(tmp_path / "dotfiles" / "docker.json", {})
     link = tmp_path / ".docker" / "config.json"

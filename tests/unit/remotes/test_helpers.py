@@ -64,6 +64,8 @@ async def test_a_helper_of_its_own_goes_before_the_one_for_all(install: Install,
     assert await keyring.find("one.lab") == Credential("one", "s")
     assert await keyring.find("any.lab") == Credential("all", "s")
     assert await keyring.find("token.lab") == Credential(identity_token="refresh")
+    text = {"HOME": "/nonexistent", "DOCKER_AUTH_CONFIG": json.dumps(config)}
+    assert await Keyring(text).find("one.lab") == Credential("one", "s")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,13 @@ async def test_a_helper_that_hangs_is_ended(install: Install, commands: str) -> 
     with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
         await helpers.get("hangs", "r.lab", limit=0.3)
     assert time.monotonic() - before < 5
+
+
+async def test_a_helper_that_does_not_listen_is_ended(install: Install) -> None:
+    """A password may be longer than what a pipe holds."""
+    install("deaf", "exec sleep 60")
+    with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
+        await helpers.store("deaf", "r.lab", "alice", "x" * 200_000, limit=0.3)
 
 
 async def test_a_helper_that_is_not_there_is_named() -> None:

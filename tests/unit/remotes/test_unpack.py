@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from lading.errors import BlobUnknown, LadingError, LocalError, ManifestInvalid
+from lading.remotes import unpack
 from lading.remotes.fetch import content
 from lading.remotes.layout import Layout, ReadableLayout
 from lading.remotes.unpack import opened
@@ -192,6 +195,30 @@ async def test_names_of_names_of_names(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(bytes(block) * 5000)
     with pytest.raises(LocalError, match="is no tar archive"):
         await opened(tmp_path / "x.tar", tmp_path / "scratch")
+
+
+async def test_who_has_had_enough_does_not_wait_for_the_rest(
+    image: images.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads that compress are told; a command ends when they have."""
+    path = write(tmp_path / "x.tar", {**saved(image, ["0", "1"]), "0": image.diffs[0], "1": image.diffs[1]})
+    copy, begun = unpack._copy, threading.Event()
+
+    def slowly(archive: BinaryIO, out: BinaryIO, size: int, given_up: threading.Event, *, pack: bool) -> Any:
+        begun.set()
+        assert given_up.wait(60)
+        return copy(archive, out, size, given_up, pack=pack)
+
+    monkeypatch.setattr(unpack, "_copy", slowly)
+    task = asyncio.ensure_future(opened(path, tmp_path / "scratch"))
+    assert await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    told = threading.Event()
+    told.set()
+    with pytest.raises(LocalError), (tmp_path / "out").open("wb") as out, path.open("rb") as archive:
+        copy(archive, out, 1 << 20, told, pack=True)
 
 
 async def test_a_layout_of_what_is_no_file(image: images.Image, tmp_path: Path) -> None:

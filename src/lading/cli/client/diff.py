@@ -61,7 +61,7 @@ async def _read(places: Any, text: str, platform: str | None) -> tuple[Manifest,
     raw = await content(place.client, place.repository, image.config) if image.config else b"{}"
     try:
         config = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         config = {}
     return image, config if isinstance(config, dict) else {}
 

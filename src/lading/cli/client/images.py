@@ -69,7 +69,7 @@ async def _row(store: Store, reference: Reference, entry: Descriptor, *, no_trun
         try:
             config = json.loads(await content(store, "", manifest.config))
             created = str(config.get("created") or "")[:19]
-        except (LadingError, ValueError, AttributeError):
+        except (LadingError, ValueError, AttributeError, RecursionError):
             created = ""
     return {
         "Repository": reference.short,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,7 +96,7 @@ def _of_config(raw: bytes) -> dict[str, Any]:
 
     try:
         config = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict) or "rootfs" not in config:
         return {}
@@ -126,7 +125,7 @@ def manifest(name: str, platform: str | None, only_digest: bool, plain_http: boo
     if only_digest:
         click.echo(found.digest)
     else:
-        sys.stdout.buffer.write(found.raw)
+        click.echo(found.raw, nl=False)
 
 
 async def _read(name: str, platform: str | None, *, plain_http: bool, insecure: bool) -> Manifest:

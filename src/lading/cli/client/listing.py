@@ -8,7 +8,7 @@ import click
 
 from lading.cli.client import options
 from lading.errors import Invalid
-from lading.oci.reference import DEFAULT_HOST, is_host
+from lading.oci.reference import DEFAULT_HOST, is_host, is_name
 
 
 @click.command()
@@ -74,7 +74,7 @@ async def _repos(host: str, namespace: str, like: str, *, plain_http: bool, inse
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         listed = (await adapter(places.registry(host))).repositories(namespace)
-        return [name async for name in listed if fnmatchcase(name, like)]
+        return [name async for name in listed if is_name(name) and fnmatchcase(name, like)]
 
 
 @click.command()
@@ -116,11 +116,11 @@ async def _search(host: str, text: str, limit: int, *, plain_http: bool, insecur
 
 
 def _filter(text: str) -> Any:
-    key, equals, value = text.partition("=")
+    key, _, value = text.partition("=")
     if key == "is-official" and value in {"true", "false"}:
         return lambda one: bool(one.get("is_official")) == (value == "true")
-    if key == "stars" and equals and value.isdigit():
-        return lambda one: int(one.get("star_count") or 0) >= int(value)
+    if key == "stars" and value.isascii() and value.isdigit() and len(value) < 10:
+        return lambda one: _stars(one) >= int(value)
     raise Invalid(f"the filter {text!r} is not known; write is-official=true, is-official=false or stars=NUMBER")
 
 
@@ -129,9 +129,15 @@ def _row(one: dict[str, Any], *, no_trunc: bool) -> dict[str, Any]:
     return {
         "Name": str(one.get("name", "")),
         "Description": words if no_trunc or len(words) <= 45 else words[:44] + "…",
-        "StarCount": int(one.get("star_count") or 0),
+        "StarCount": _stars(one),
         "IsOfficial": "[OK]" if one.get("is_official") else "",
     }
+
+
+def _stars(one: dict[str, Any]) -> int:
+    """How many, where that is said as a number."""
+    count = one.get("star_count")
+    return count if isinstance(count, int) and not isinstance(count, bool) else 0
 
 
 def _json(value: Any) -> None:

@@ -43,14 +43,34 @@ def login(
     if password_stdin:
         if not username:
             raise click.UsageError("--password-stdin needs --username")
-        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+        password = _piped()
+    if sys.stdin is None and not (username and password):
+        raise Invalid(
+            "there is no standard input to ask on; name --username, and give the password to --password-stdin"
+        )
     username = username or click.prompt("Username", err=True)
     if password is None:
         password = click.prompt("Password", hide_input=True, err=True)
     if not username or not password:
         raise Invalid("a login needs a username and a password")
+    _check(username, password)
     run(_login(host, username, password, plain_http=plain_http, insecure=insecure))
     click.echo("Login Succeeded")
+
+
+def _piped() -> str:
+    """The password on standard input; a line's end is none of it."""
+    raw = sys.stdin.buffer.read(_MAX_PASSWORD) if sys.stdin else b""
+    return raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def _check(username: str, password: str) -> None:
+    if ":" in username:
+        raise Invalid("a username has no colon: what follows it would be taken for the password")
+    try:
+        (username + password).encode()
+    except UnicodeEncodeError:
+        raise Invalid("username and password must be UTF-8 text") from None
 
 
 async def _login(host: str, username: str, password: str, *, plain_http: bool, insecure: bool) -> None:

@@ -88,7 +88,13 @@ def _unescaped(template: str) -> str:
     return template.replace("\\t", "\t").replace("\\n", "\n")
 
 
+def _plain(cell: str) -> str:
+    """A text as a table can have it: what moves a terminal's cursor, or does worse, is none."""
+    return "".join(letter if letter.isprintable() else "?" for letter in cell)
+
+
 def _table(lines: list[list[str]]) -> None:
+    lines = [[_plain(cell) for cell in line] for line in lines]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]

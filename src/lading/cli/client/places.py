@@ -56,10 +56,30 @@ class Place:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's asynchronous part to its end."""
+    """Run a command's asynchronous part to its end; a signal ends it in good order, with 128 and its number."""
     import asyncio
+    import signal
 
-    return asyncio.run(work)  # uvloop's import costs more than it gives: bodies are read past any loop
+    ended: list[int] = []
+
+    async def until_told() -> Result:
+        """The work, cancelled by the signals that end a program, so that nothing half-written stays; Ctrl-C is asyncio's."""
+        task = asyncio.current_task()
+
+        def end(number: int) -> None:
+            assert task is not None
+            ended.append(number)
+            task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # what nohup ignores stays ignored
+                asyncio.get_running_loop().add_signal_handler(number, end, number)
+        return await work
+
+    try:
+        return asyncio.run(until_told())  # uvloop's import costs more than it gives: bodies are read past any loop
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise SystemExit(128 + (ended or [signal.SIGINT])[0]) from None
 
 
 def here(work: Coroutine[Any, Any, Result]) -> Result:
@@ -110,15 +130,10 @@ class Places(AsyncExitStack):
 
     def scratch(self) -> Path:
         """A folder for what is only needed now, on the disk where images are kept."""
-        import tempfile
-
         from lading.remotes import files
         from lading.remotes.store import place
 
-        home = place(os.environ).parent
-        with files.told(f"make a folder in {home}"):
-            home.mkdir(parents=True, exist_ok=True)
-            return Path(self.enter_context(tempfile.TemporaryDirectory(prefix="scratch-", dir=home)))
+        return self.enter_context(files.scratch(place(os.environ).parent))
 
     async def source(self, text: str) -> Place:
         """Where to read; everything but a registry must be there."""
