@@ -158,6 +158,26 @@ def test_what_docker_save_wrote_is_pushed_compressed(user: User, name: str, tmp_
     assert len(listed["Layers"]) == 2
 
 
+def test_an_archive_of_every_tag(user: User, registry: Lading, name: str, tmp_path: Path) -> None:
+    """Each image has the names that lead to it, and no other."""
+    one, two, index = images.image("one"), images.image("two"), images.index("index", ("linux/amd64", "linux/arm64"))
+    with Client(registry) as client:
+        for tag, content in (("v1", one), ("same", one), ("v2", two), ("many", index)):
+            client.push(name.partition("/")[2], content, tag)
+    user("pull", "--all-tags", "--all-platforms", "--output", tmp_path / "pulled.tar", name)
+    user("copy", "--all-tags", name, f"archive:{tmp_path}/copied.tar")
+    for file in ("pulled.tar", "copied.tar"):
+        with tarfile.open(tmp_path / file) as tar:
+            listed = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+        called = {entry["Config"][-64:]: sorted(entry["RepoTags"]) for entry in listed}
+        assert called == {
+            one.config.digest[7:]: [f"{name}:same", f"{name}:v1"],
+            two.config.digest[7:]: [f"{name}:v2"],
+            index.images[0].config.digest[7:]: [f"{name}:many"],
+            index.images[1].config.digest[7:]: [],
+        }
+
+
 def test_what_differs(user: User, name: str, tmp_path: Path) -> None:
     for tag in ("one", "two"):
         user("push", images.write_layout(tmp_path / tag, {"x": images.image(tag)}), f"{name}:{tag}")

@@ -24,7 +24,7 @@ from typing import Any
 from lading.errors import ManifestUnknown, Unsupported
 from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, Manifest
-from lading.oci.reference import Reference
+from lading.oci.reference import Reference, is_tag
 from lading.remotes import files
 from lading.remotes.base import Chunks, Source
 from lading.remotes.layout import LAYOUT_FILE, NAME, blob_path, described
@@ -112,17 +112,28 @@ class ArchiveWriter:
         await self._write(bytes(2 * _BLOCK), self._end)
 
     def _for_docker(self) -> list[dict[str, Any]]:
-        """The list of images that docker reads; the names are those of the first, for there they are tags of one image."""
-        images = [one for one in self._manifests.values() if one.config and one.config.media_type in _RUNNABLE]
+        """The list of images that docker reads; what an index is called is the name of its first image there."""
+        names: dict[str, list[str]] = {}
+        for name, manifest in self._tops:
+            image = self._image(manifest)
+            if image is not None and self._names and is_tag(name):
+                names.setdefault(image.digest, []).append(str(self._names[0].tagged(name)))
         return [
             {
                 "Config": blob_path(image.config.digest),
-                "RepoTags": [str(name) for name in self._names] if place == 0 else [],
+                "RepoTags": names.get(image.digest, []),
                 "Layers": [blob_path(layer.digest) for layer in image.layers],
             }
-            for place, image in enumerate(images)
-            if image.config
+            for image in self._manifests.values()
+            if image.config and image.config.media_type in _RUNNABLE
         ]
+
+    def _image(self, manifest: Manifest) -> Manifest | None:
+        """The manifest if an engine can run it; of an index, the first such."""
+        if manifest.config is not None:
+            return manifest if manifest.config.media_type in _RUNNABLE else None
+        below = (self._manifests.get(child.digest) for child in manifest.children)
+        return next(filter(None, (self._image(child) for child in below if child)), None)
 
     async def _member(self, name: str, content: bytes) -> None:
         offset = self._take(name, len(content))
@@ -146,7 +157,7 @@ class ArchiveWriter:
 
 @asynccontextmanager
 async def writing(path: Path, names: Sequence[Reference]) -> AsyncGenerator[ArchiveWriter]:
-    """An archive that is there, whole, when the block ends well. ``names`` are what ``docker load`` will call it."""
+    """An archive that is there, whole, when the block ends well; ``names`` has the repository that its tags are of."""
     files.tidy(path.parent)
     async with files.published(path, sync=False) as handle:
         writer = ArchiveWriter(path, handle, names)
