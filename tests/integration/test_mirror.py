@@ -216,6 +216,33 @@ def test_fifty_clients_of_two_replicas_cost_one_request_each(tmp_path: Path, pos
     }
 
 
+def test_a_client_of_another_process_reads_what_arrives(tmp_path: Path, postgres: Postgres) -> None:
+    """Or who waits for a large layer sees nothing for minutes, and gives up; and goes on when the first one is killed."""
+    answer, layer, gone = Far(one=BIG), BIG.layers[0], threading.Event()
+    cuts = iter([Answer(200, layer.data, cut=2_500_000, hold=gone)])
+    answer.fail = lambda asked: next(cuts, None) if asked.path.endswith(layer.digest) else None
+    path = f"/v2/a/blobs/{layer.digest}"
+    with Scripted(answer) as far:
+        settings = {
+            "database": {"url": postgres.fresh()},
+            "storage": {"filesystem": {"rootdirectory": str(tmp_path / "store")}},
+            "proxy": {"remoteurl": far.url},
+        }
+        with Lading(tmp_path / "1", settings) as first, Lading(tmp_path / "2", settings) as second:
+            with Client(first) as one, Client(second) as two:
+                assert one.manifest("a", "one").status_code == 200
+                with one.stream("GET", path) as fetching, two.stream("GET", path) as waiting:
+                    early, late = fetching.iter_raw(100_000), waiting.iter_raw(100_000)
+                    got = b"".join(next(late) for _ in range(10))
+                    assert next(early) == layer.data[:100_000]
+                    first.kill9()
+                    gone.set()
+                    got += b"".join(late)
+                assert got == layer.data
+        starts = [asked.headers.get("range", "") for asked in far.asked if asked.path.endswith(layer.digest)]
+        assert starts == ["", "bytes=2500000-"], "what the first one had was not fetched again"
+
+
 def test_a_tag_is_asked_for_again_after_its_time_and_moves(tmp_path: Path) -> None:
     answer = Far(latest=IMAGE)
     with Scripted(answer) as far:

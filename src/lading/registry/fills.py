@@ -16,6 +16,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from lading.oci.digest import Digest
+from lading.registry.arrivals import Arrival
 from lading.stores.blobs.base import BlobFile, BlobStore, UploadSession
 from lading.stores.blobs.localfile import LocalFile
 
@@ -38,9 +39,12 @@ class _Shared:
 
 
 class Fill:
-    """A blob of ``size`` bytes of which ``held`` are here. Who reads it, and who fills it, holds it open."""
+    """A blob of ``size`` bytes of which ``held`` are here. Who reads it, and who fills it, holds it open.
 
-    def __init__(self, digest: Digest, size: int, folder: Path | None) -> None:
+    ``arrival`` is how the processes of this machine follow each other's; None: they do not.
+    """
+
+    def __init__(self, digest: Digest, size: int, folder: Path | None, arrival: Arrival | None = None) -> None:
         self.digest = digest
         self.size = size
         self.held = 0
@@ -54,6 +58,8 @@ class Fill:
         self._file: _Shared | None = None
         self._next: _Shared | None = None
         self._own = -1
+        self._arrival = arrival
+        self._watched: LocalFile | None = None
         self._holders = 0
         self._change = asyncio.Event()
 
@@ -72,6 +78,15 @@ class Fill:
 
     # ---- who fills it
 
+    def here(self) -> None:
+        """It is this process that fetches it, from what is held on."""
+        self.elsewhere, self._watched = False, None
+
+    def arrived(self) -> None:
+        """Nothing of it comes any more, be it stored or broken off."""
+        if self._arrival is not None:
+            self._arrival.over()
+
     def again(self) -> None:
         """Whoever fills it begins once more, behind what is held."""
         self.error, self._before = None, self.held
@@ -80,13 +95,18 @@ class Fill:
         """What arrives goes into this upload; what is held already comes first, and is read where it is until then."""
         file = session.follow(self._grew)
         if file is not None:
-            self._next, before = _Shared(file), self._next
-            if before is not None:
-                before.let_go()
+            self._follow(file)
+            if self._arrival is not None:
+                self._arrival.tell(file)
         elif self._own < 0:
             with tempfile.TemporaryFile(dir=self._folder) as made:
                 self._own = os.dup(made.fileno())
             self._file = _Shared(LocalFile(os.dup(self._own)))
+
+    def _follow(self, file: BlobFile) -> None:
+        self._next, before = _Shared(file), self._next
+        if before is not None:
+            before.let_go()
 
     def _grew(self, size: int) -> None:
         if size <= self.held:
@@ -131,11 +151,19 @@ class Fill:
         self._changed()
 
     def read_elsewhere(self) -> None:
+        """Another process fetches it: read what it has by now, or from the store when it is there."""
         self.elsewhere = True
+        file = self._arrival.look() if self._arrival is not None else None
+        if file is not None:
+            self._follow(file)
+            self._watched = file
+        if self._watched is not None:
+            self._grew(min(self.size, os.fstat(self._watched.fileno()).st_size))
         self._changed()
 
     def end(self, error: BaseException | None = None) -> None:
         """It is stored; or it broke."""
+        self._watched = None
         self.error = error
         self._done = error is None
         self.elsewhere = self._done and self.held < self.size

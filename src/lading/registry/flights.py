@@ -67,14 +67,12 @@ class Flights:
     ) -> None:
         """Do the work under a lease of all processes, or return when another has: ``done`` says so.
 
-        ``waits`` is called once when another is at it.
+        ``waits`` is called as long as another is at it, each time before it is asked for.
         """
         lease = "mirror:" + hashlib.blake2b(name.encode(), digest_size=20).hexdigest()
-        told, pause = False, _LOOK_SECONDS
+        pause = _LOOK_SECONDS
         while not await self._leases.take(lease, _LEASE_SECONDS):
-            if not told:
-                told = True
-                waits()
+            waits()
             if await done():
                 return
             await asyncio.sleep(pause)

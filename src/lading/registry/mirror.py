@@ -30,6 +30,7 @@ from lading.jobs.outbox import Outbox
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor
 from lading.registry.admission import Admission
+from lading.registry.arrivals import Arrival
 from lading.registry.blobs import Blobs
 from lading.registry.fills import Fill, Reader
 from lading.registry.flights import Flights
@@ -84,6 +85,8 @@ _PATIENCE_SECONDS = 5.0
 _DENIED_SECONDS = 10.0
 _MOST_DENIED = 10_000
 _MOST_BROKEN = 16
+_FOLLOWED = 1 << 20
+"""Bytes from which on a blob takes long enough for other processes to follow it."""
 _MOST_TAGS = 100_000
 _MOST_REFERRERS = 1000
 _MOST_SUBJECTS = 1000
@@ -296,12 +299,17 @@ class Mirror(Pull):
             self._drop(digest)
             fill = None
         if fill is None:
-            fill = self._fills[digest] = Fill(digest, size, self._folder)
+            fill = self._fills[digest] = Fill(digest, size, self._folder, self._arrival(digest, size))
             fill.hold()
         if fill.error is not None:
             fill.again()
         self._flights.begin(digest, partial(self._run, fill, repository))
         return fill
+
+    def _arrival(self, digest: Digest, size: int) -> Arrival | None:
+        if self._folder is None or size < _FOLLOWED:
+            return None
+        return Arrival(self._folder, self._upstream.prefix + digest)
 
     async def _run(self, fill: Fill, repository: str) -> None:
         digest = fill.digest
@@ -323,7 +331,7 @@ class Mirror(Pull):
         self._drop(digest)
 
     async def _store_blob(self, fill: Fill, repository: str) -> None:
-        fill.elsewhere = False
+        fill.here()
         try:
             async with aclosing(self._arriving(fill, repository)) as chunks:
                 await self._uploads.push(repository, fill.digest, chunks, _NOBODY, fill)
@@ -331,6 +339,8 @@ class Mirror(Pull):
             raise errors.BadAnswer(f"{self._upstream.host} sends something else as {fill.digest}") from error
         except OSError as error:
             raise errors.Unavailable(f"{fill.digest} cannot be kept: {error.strerror}") from error
+        finally:
+            fill.arrived()
 
     async def _arriving(self, fill: Fill, repository: str) -> AsyncGenerator[bytes | Inflow]:
         place = 0

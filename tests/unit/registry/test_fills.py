@@ -12,9 +12,11 @@ import pytest
 
 from lading.errors import Unreachable
 from lading.oci.digest import Digest
+from lading.registry.arrivals import Arrival
 from lading.registry.fills import Fill, Reader
 from lading.stores.blobs.base import UploadSession
 from lading.stores.blobs.filesystem import FilesystemStore
+from lading.stores.blobs.localfile import LocalFile
 
 pytestmark = pytest.mark.anyio
 
@@ -155,6 +157,69 @@ async def test_what_came_before_a_break_is_read_on_while_it_is_tried_again(tmp_p
     await session.close()
     fill.let_go()
     await store.close()
+
+
+@pytest.mark.usefixtures("files")
+async def test_what_another_process_of_this_machine_fetches_is_read_as_it_comes(tmp_path: Path) -> None:
+    """Up to the last byte, which is in the store alone; and who goes on in its place begins with what there was."""
+    store, others = FilesystemStore(tmp_path), FilesystemStore(tmp_path)
+    fill, follower = (Fill(DIGEST, len(DATA), tmp_path, Arrival(tmp_path, "one")) for _ in range(2))
+    stranger = Fill(DIGEST, len(DATA), tmp_path, Arrival(tmp_path, "two"))
+    for each in (fill, follower, stranger):
+        each.hold()
+    session = await begin(store, fill, followed=True)
+    reader = Reader(follower, others)
+    sender = Sender(fill)
+    appending = asyncio.ensure_future(session.append(sender.chunks()))
+    for place in (0, 100_000):
+        reaching = asyncio.ensure_future(reader.reach(place, len(DATA)))
+        follower.read_elsewhere()
+        stranger.read_elsewhere()
+        assert await waits(reaching)
+        sender.send(DATA[place : place + 100_000])
+        await fill.reach(place, len(DATA))
+        follower.read_elsewhere()
+        come = min(place + 100_000, len(DATA) - 1)
+        assert await reaching == come
+        assert b"".join([data async for data in reader.chunks(place, come - place)]) == DATA[place:come]
+    assert (follower.held, stranger.held) == (len(DATA), 0)
+    assert b"".join([data async for data in follower.kept()]) == DATA
+    sender.send(b"")
+    await appending
+    assert await session.digest() == DIGEST
+    last = asyncio.ensure_future(reader.reach(len(DATA) - 1, len(DATA)))
+    assert await waits(last)
+    await session.publish(DIGEST)
+    await session.close()
+    fill.arrived()
+    follower.end()
+    assert await last == len(DATA)
+    assert b"".join([data async for data in reader.chunks(0, len(DATA))]) == DATA
+    assert not list((tmp_path / "lading/arriving").iterdir())
+    reader.close()
+    for each in (fill, follower, stranger):
+        each.let_go()
+    await store.close()
+    await others.close()
+
+
+async def test_a_note_that_is_not_true_is_not_followed(tmp_path: Path) -> None:
+    """It may be older than the last start of the machine, of another one, or its file may be another one by now."""
+    one, other = (Arrival(tmp_path, "one") for _ in range(2))
+    (tmp_path / "file").write_bytes(b"something")
+    file = LocalFile(os.open(tmp_path / "file", os.O_RDONLY))
+    one.tell(file)
+    (note,) = (tmp_path / "lading/arriving").iterdir()
+    true = note.read_text()
+    for false in (true.replace(true[:8], "00000000", 1), true.replace(" ", " 9", 1), f"{true}x", "", "\0\n\0"):
+        note.write_text(false)
+        assert other.look() is None
+    note.write_text(true)
+    found = other.look()
+    assert found is not None
+    assert other.look() is None, "it was handed out"
+    found.close()
+    file.close()
 
 
 @pytest.mark.usefixtures("files")
