@@ -296,6 +296,25 @@ def test_when_the_upstream_will_not_what_is_here_is_served(tmp_path: Path) -> No
         assert daemon._auth_header not in near.output
 
 
+def test_a_token_server_that_is_another_one_now_is_found(tmp_path: Path) -> None:
+    """Also after a word that was not to be believed: a mirror runs for months."""
+    answer = Far(one=IMAGE)
+    with Scripted(lambda asked: Answer(200, b'{"token": "good"}')) as tokens, Scripted(answer) as far:
+
+        def asks(realm: str) -> None:
+            wanted = {"www-authenticate": f'Bearer realm="{realm}",service="far"'}
+            answer.fail = lambda asked: (
+                None if asked.headers.get("authorization") == "Bearer good" else Answer(401, b"", wanted)
+            )
+
+        with mirror(tmp_path, far.url, revalidate="0s") as near, Client(near) as client:
+            for realm in ("http://169.254.169.254/token", f"{far.url}/v2/none/tokens/here"):
+                asks(realm)
+                assert client.manifest("a", "one").status_code in (403, 502)
+            asks(f"{tokens.url}/token")
+            pull(client, "a", IMAGE, "one")
+
+
 def test_an_upstream_that_takes_its_time_keeps_nobody_from_what_is_here(tmp_path: Path) -> None:
     answer, later = Far(one=IMAGE), threading.Event()
 

@@ -24,6 +24,7 @@ from lading.remotes.copy import Pace
 from lading.remotes.credentials import Credential, Keyring
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
+from lading.remotes.tokens import Authorizer
 from lading.remotes.transport import Policy
 from lading.stores.blobs.base import Inflow, pieces
 
@@ -185,9 +186,14 @@ class Upstream:
             self._rest(what, error, min(float(error.retry_after), _LONGEST_REST))
             raise
         except (errors.Unavailable, errors.Unreachable, errors.Untrusted) as error:
+            self._ask_anew()
             self._rest(what, error, _AWAY_SECONDS)
             raise
+        except errors.BadAnswer:
+            self._ask_anew()
+            raise
         except (errors.Unauthenticated, errors.Denied) as error:
+            self._ask_anew()
             raise errors.Denied(f"this mirror may not have it: {_plain(error.message)}") from None
         except (
             errors.Invalid,
@@ -198,6 +204,10 @@ class Upstream:
             errors.CredentialsError,
         ) as error:
             raise errors.BadAnswer(f"{self.host}: {error.message}") from None
+
+    def _ask_anew(self) -> None:
+        """Find out again how one logs in there: what was told may hold no longer, or have been somebody else's word."""
+        self._session.authorizer = Authorizer(self._session.transport, self._session.keyring)
 
     def _rest(self, what: str, why: errors.LadingError, seconds: float) -> None:
         self._rests[what] = time.monotonic() + seconds, why
