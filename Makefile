@@ -34,7 +34,7 @@ faults: ## Kill, cut the power, fill disks, break connections: nothing may be lo
 	@$(BOOTSTRAP) --dev
 	@$(BIN)/python -m tools.debian
 	@exec $(BIN)/python -m pytest tests/faults tests/properties tests/integration/test_fuzz.py \
-		tests/integration/test_bad_store.py tests/integration/test_backup.py $(ARGS)
+		tests/integration/test_bad_store.py tests/integration/test_backup.py tests/integration/test_verify.py $(ARGS)
 
 check: ## Check format, lint, types, the import ladder, generated pages and the house rules
 	@$(BOOTSTRAP) --dev
