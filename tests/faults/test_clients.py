@@ -22,6 +22,8 @@ from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
 
+pytestmark = pytest.mark.timeout(7200)
+
 KEPT = image("kept", (4000,))
 MEGABYTE = 1 << 20
 LIMITS = {"headertimeout": "2s", "bodytimeout": "3s", "idletimeout": "60s", "connections": 12_000}
@@ -40,7 +42,11 @@ def many_files() -> Iterator[None]:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Lading]:
     purging = {"enabled": True, "age": "2s", "interval": "1s"}
-    settings = {"limits": LIMITS, "storage": {"maintenance": {"uploadpurging": purging}}}
+    settings = {
+        "limits": LIMITS,
+        "log": {"accesslog": {"disabled": True}},
+        "storage": {"maintenance": {"uploadpurging": purging}},
+    }
     with Lading(tmp_path, settings) as made:
         with Client(made, verify=False) as client:
             client.push("a", KEPT, "kept")

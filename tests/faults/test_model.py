@@ -33,6 +33,9 @@ from tests.support.plain import Gone, Plain, Reply
 
 T = TypeVar("T")
 
+OPERATIONS = 100_000
+"""Of the long run."""
+
 
 class Served:
     """The world of that history, behind HTTP; what it asks of the registry's parts is asked of the server."""
@@ -213,7 +216,7 @@ def test_the_server_is_what_the_model_is(long: bool, count: Count) -> None:
     launcher = Launcher()
     told: list[Served] = []
     machine = type("TheServer", (Real,), {"launcher": launcher, "told": told, "pace": 12 if long else 1})
-    wanted, examples, steps = (100_000, 50, 200) if long else (200, 6, 40)
+    wanted, examples, steps = (OPERATIONS, 20, 200) if long else (200, 6, 40)
     while sum(one.operations for one in told) < wanted:
         run_state_machine_as_test(
             machine,

@@ -213,7 +213,7 @@ def survives(history: History, left: dict[str, bytes | None], answers: int, plac
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(36_000)
 def test_the_power_is_cut_anywhere(history: History, place: Path, long: bool, count: Count) -> None:
     tried: Counter[str] = Counter()
     garbage: Counter[str] = Counter()
