@@ -158,6 +158,18 @@ def test_what_docker_save_wrote_is_pushed_compressed(user: User, name: str, tmp_
     assert len(listed["Layers"]) == 2
 
 
+def test_what_came_from_a_registry_is_not_sent_there(user: User, registry: Lading, name: str) -> None:
+    """What was pulled from one of its repositories, and pushed to another under a new name."""
+    with Client(registry) as client:
+        client.push(name.partition("/")[2], images.image(name, (3000, 2_000_000)), "1")
+    user("pull", f"{name}:1")
+    user("tag", f"{name}:1", f"{name}-own:2")
+    user("push", f"{name}-own:2")
+    asked = [one for one in registry.access_log() if "-own/blobs/uploads/" in one.path]
+    assert [(one.method, one.status) for one in asked] == [("POST", 201)] * 3
+    assert user("inspect", f"{name}-own:2", "--format", "{{.Digest}}")
+
+
 def test_an_archive_of_every_tag(user: User, registry: Lading, name: str, tmp_path: Path) -> None:
     """Each image has the names that lead to it, and no other."""
     one, two, index = images.image("one"), images.image("two"), images.index("index", ("linux/amd64", "linux/arm64"))

@@ -84,6 +84,14 @@ class Store(Layout):
                 continue
         return sorted(found, key=lambda one: (one[0].name, one[0].tag))
 
+    async def pulled(self, host: str) -> dict[str, set[str]]:
+        """The digests that came from each repository of a registry, all that their images lead to."""
+        found: dict[str, set[str]] = {}
+        for reference, entry in self.images():
+            if reference.host == host and (entry.annotations or {}).get(_ORIGIN):
+                await self._mark(entry, found.setdefault(reference.repository, set()))
+        return found
+
     async def sweep(self) -> int:
         """Delete what no name leads to; how many bytes that gave back. Does nothing while somebody writes."""
         with files.locked(self.path / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:

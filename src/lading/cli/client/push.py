@@ -14,6 +14,10 @@ from lading.oci.reference import Reference
 
 if TYPE_CHECKING:
     from lading.cli.client.places import Place, Places
+    from lading.oci.manifest import Descriptor
+
+_MOST_ORIGINS = 2
+"""How many repositories a blob is looked for in before it is sent."""
 
 
 @click.command()
@@ -26,7 +30,8 @@ def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plai
     """Push the image NAME from the images of this machine, or FILE or FOLDER as NAME.
 
     A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. An image
-    that is not among those of this machine (lading images) is asked of a running docker engine.
+    that is not among those of this machine (lading images) is asked of a running docker engine. What was pulled from
+    another repository of the same registry is mounted there, and not sent.
     """
     from lading.cli.client.places import run
 
@@ -56,11 +61,17 @@ async def _push(
         if not quiet:
             click.echo(f"The push refers to repository [{reference.name}]", err=True)
         made = prepared(places.registry(reference.host), reference.repository, create=create)
+        pulled = await places.store().pulled(reference.host) if path is None else {}
+        pulled.pop(reference.repository, None)
+
+        async def origins(blob: Descriptor) -> list[str]:
+            return [repository for repository, digests in pulled.items() if blob.digest in digests][:_MOST_ORIGINS]
+
         with watching("push", quiet=quiet) as watch:
             async with made:
                 for tag, source in sources:
                     sides = Side(source.client, source.repository), Side(target.client, target.repository)
-                    manifest = await Copy(*sides, watch=watch).image(source.reference, [tag])
+                    manifest = await Copy(*sides, mounts=origins, watch=watch).image(source.reference, [tag])
                     told = reference.tagged(tag)
                     lines.append(str(told) if quiet else f"{tag}: digest: {manifest.digest} size: {manifest.size}")
     return lines
