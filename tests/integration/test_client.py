@@ -94,6 +94,8 @@ def test_an_image_goes_out_comes_in_and_is_removed(user: User, name: str, tmp_pa
     assert user("images", "-q") == ""
     assert blobs(user) == 1
     assert "no image" in user("rmi", f"{name}:v1", status=3)
+    assert "no image" in user("rmi", image.config.digest[7:], status=3)
+    assert f"has no {name}:v1; it has nothing" in user("tag", f"{name}:v1", "x", status=3)
 
 
 def test_many_platforms(user: User, name: str, tmp_path: Path) -> None:
@@ -113,6 +115,22 @@ def test_many_platforms(user: User, name: str, tmp_path: Path) -> None:
     assert found["Platforms"] == list(platforms)
     assert found["Labels"] == {"seed": f"{name}/linux/arm64/v8"}
     assert user("inspect", "--format", "{{.Os}} {{json .Platforms}}", name) == f"linux {json.dumps(platforms)}\n"
+    for template, printed in (
+        ('{{index .Labels "seed"}}', f"{name}/linux/amd64"),
+        ('{{index .Labels "other"}}', ""),
+        ("{{index .Platforms 1}}", "linux/arm64/v8"),
+        (r'{{join .Platforms "\n"}}', "\n".join(platforms)),
+        ("{{len .Layers}} {{upper .Os}} {{json .Os}}", '1 LINUX "linux"'),
+    ):
+        assert user("inspect", "--platform", "linux/amd64", "--format", template, name) == f"{printed}\n"
+    for template in (
+        "{{range .Layers}}",
+        "{{len}}",
+        "{{index .Platforms 9}}",
+        "{{index .Labels x}}",
+        "{{.Os | upper}}",
+    ):
+        assert template in user("inspect", "--format", template, name, status=1)
     assert user("manifest", name).encode() == index.manifest.data
     assert user("manifest", "--digest", "--platform", "arm64", name) == f"{index.images[1].digest}\n"
     assert user("inspect", "--config", "--platform", "arm64", name).encode() == index.images[1].config.data
@@ -142,12 +160,15 @@ def test_every_tag_of_a_repository_is_copied_by_mounting(
     assert user("copy", f"oci:{tmp_path}/folder:here", f"archive:{tmp_path}/a.tar:x/y:1", "-q") == f"{image.digest}\n"
     assert user("inspect", f"archive:{tmp_path}/a.tar", "--format", "{{.Digest}}") == f"{image.digest}\n"
     assert "no tag like" in user("copy", "--tags", "x*", name, f"{name}-copy", status=3)
+    assert "neither tag nor digest" in user("copy", "--all-tags", f"{name}:v1.0", f"{name}-copy", status=2)
 
 
 def test_what_docker_save_wrote_is_pushed_compressed(user: User, name: str, tmp_path: Path) -> None:
     image = images.image(name, (3000, 300_000), docker=True)
     saved = images.write_docker_archive(tmp_path / "saved.tar", image, ["local/app:1"])
     user("push", saved, f"{name}:1")
+    user("copy", "--all-tags", f"archive:{saved}", f"oci:{tmp_path}/tags")
+    assert user("tags", f"oci:{tmp_path}/tags") == "1\n"
     found = json.loads(user("inspect", f"{name}:1"))
     assert user("inspect", "--config", f"{name}:1").encode() == image.config.data
     assert all(layer["MediaType"].endswith("tar.gzip") for layer in found["Layers"])
@@ -181,6 +202,9 @@ def test_an_archive_of_every_tag(user: User, registry: Lading, name: str, tmp_pa
     for file in ("pulled.tar", "copied.tar"):
         with tarfile.open(tmp_path / file) as tar:
             listed = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+        user("copy", "--tags", "v*", f"archive:{tmp_path}/{file}", f"oci:{tmp_path}/{file}-folder")
+        user("copy", "--all-tags", f"oci:{tmp_path}/{file}-folder", f"{name}-{file[:6]}")
+        assert user("tags", f"oci:{tmp_path}/{file}-folder") == user("tags", f"{name}-{file[:6]}") == "v1\nv2\n"
         called = {entry["Config"][-64:]: sorted(entry["RepoTags"]) for entry in listed}
         assert called == {
             one.config.digest[7:]: [f"{name}:same", f"{name}:v1"],

@@ -128,7 +128,7 @@ class ReadableLayout:
         if found is None:
             there = ", ".join(sorted(self._names())[:10])
             raise ManifestUnknown(
-                f"{self.where} has no {reference or 'image'}; it has {there or 'nothing with a name'}"
+                f"{self.where} has no {self.key(repository, reference) or 'image'}; it has {there or 'nothing with a name'}"
             )
         return await self._read(found.digest, found.size, found.media_type)
 

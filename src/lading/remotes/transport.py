@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote, urljoin, urlsplit
@@ -383,6 +383,19 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, name if port in {None, default} else f"{name}:{port}"
 
 
+def _is_within(place: str, networks: str) -> bool:
+    """Whether a host that is written as an address is in one of the networks of ``NO_PROXY``, as ``10.0.0.0/8``."""
+    try:
+        own = ipaddress.ip_address(urlsplit(f"//{place}").hostname or "")
+    except ValueError:
+        return False
+    for text in networks.split(","):
+        with suppress(ValueError):
+            if "/" in text and own in ipaddress.ip_network(text.strip(), strict=False):
+                return True
+    return False
+
+
 def proxy_url(scheme: str, place: str) -> str | None:
     """The proxy that the environment names for a host."""
     if is_loopback(place) or not any(name.lower().endswith("_proxy") for name in os.environ):
@@ -392,7 +405,7 @@ def proxy_url(scheme: str, place: str) -> str | None:
     proxies = request.getproxies_environment()
     named = proxies.get(scheme) or proxies.get("all")
     bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed does not know it
-    if not named or bypass(place, proxies):
+    if not named or bypass(place, proxies) or _is_within(place, proxies.get("no", "")):
         return None
     if named.partition("://")[0].lower() not in {"http", "https"} and "://" in named:
         raise LocalError(

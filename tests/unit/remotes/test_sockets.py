@@ -16,7 +16,7 @@ from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.sockets import Proxy, Way
 from lading.remotes.stream import pieces_of
-from lading.remotes.transport import Policy
+from lading.remotes.transport import Policy, proxy_url
 from tests.support.access import certificates
 from tests.support.scripted import Answer, Scripted
 from tests.unit.remotes.far import DATA, registry, routes
@@ -46,6 +46,25 @@ async def test_a_proxy_is_used_but_not_for_this_machine(monkeypatch: pytest.Monk
             async with Session("registry.invalid", Keyring({}), Policy(plain_http=True, attempts=1)) as session:
                 with pytest.raises(errors.LocalError, match=said):
                     await HttpRegistry(session).resolve("a", "latest")
+
+
+@pytest.mark.parametrize(
+    ("without", "place", "direct"),
+    [
+        ("10.0.0.0/8", "10.1.2.3:5000", True),
+        ("x, 10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.0.0.0/8", "ten.example", False),
+        ("fd00::/8", "[fd00::1]:5000", True),
+        ("10.0.0.0/99,/,::/0", "10.1.2.3", False),
+        (".example", "registry.example:5000", True),
+        ("registry.example:5000", "registry.example:5001", False),
+    ],
+)
+def test_hosts_that_go_without_a_proxy(monkeypatch: pytest.MonkeyPatch, without: str, place: str, direct: bool) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.example")
+    monkeypatch.setenv("no_proxy", without)
+    assert (proxy_url("https", place) is None) == direct
 
 
 async def test_a_handshake_that_is_given_up_leaves_no_connection(tmp_path: Path) -> None:

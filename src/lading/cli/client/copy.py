@@ -77,8 +77,10 @@ async def _copy(
     reading = Places(plain_http=ways["src_plain_http"], insecure=ways["src_insecure"])
     writing = Places(plain_http=ways["dest_plain_http"], insecure=ways["dest_insecure"])
     async with reading, writing:
-        here = await reading.source(source)
+        here = await reading.source(source, several=bool(patterns))
         named = Reference.parse(source) if here.host else None
+        if patterns and named and (named.tag or named.digest):
+            raise click.UsageError("--all-tags and --tags go with a SOURCE that has neither tag nor digest")
         there = await writing.target(target, named)
         same = bool(here.host) and here.host == there.host
         made = prepared(writing.registry(there.host) if there.host else None, there.repository, create=create)
@@ -106,22 +108,30 @@ async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[s
     """Every tag that is like a pattern; those that are the same on both sides are left alone."""
     from fnmatch import fnmatchcase
 
-    tags = [tag async for tag in here.client.tags(here.repository)]
-    chosen = [tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in patterns)]
+    tags = [name async for name in here.client.tags(here.repository)]
+    chosen = [name for name in tags if any(fnmatchcase(_tag(name), pattern) for pattern in patterns)]
     if not chosen:
         raise ManifestUnknown(f"{here.title} has no tag like {' or '.join(patterns)}; it has {len(tags):,} others")
     lines, same = [], 0
-    for tag in chosen:
+    for name in chosen:
+        tag = _tag(name)
         before = await work.target.client.resolve(work.target.repository, tag)
         if before is not None and work.wanted is None and not work.referrers:
-            now = await work.source.client.resolve(work.source.repository, tag)
+            now = await work.source.client.resolve(work.source.repository, name)
             if now is not None and now.digest == before.digest:
                 same += 1
                 continue
-        manifest = await work.image(tag, [tag])
+        manifest = await work.image(name, [tag])
         lines.append(f"{tag}: {manifest.digest}")
     lines.append(f"{len(chosen) - same:,} of {len(chosen):,} tags copied, {same:,} were there. {_summary(work)}")
     return lines
+
+
+def _tag(name: str) -> str:
+    """The tag in what an image is called; in a folder or an archive that may be its whole name."""
+    from lading.oci.reference import Reference, is_tag
+
+    return name if is_tag(name) else Reference.parse(name).reference
 
 
 def _summary(work: Copy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,8 @@ from lading.oci.reference import Reference
 if TYPE_CHECKING:
     from lading.oci.manifest import Descriptor
     from lading.remotes.store import Store
+
+_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @click.command()
@@ -131,6 +134,8 @@ async def _remove(name: str) -> list[str]:
         by_id = [one for one, entry in known if await _has_id(store, entry, name)]
         if by_id:
             doomed = by_id
+        elif _ID.fullmatch(name.removeprefix("sha256:")):
+            doomed = []
         else:
             reference = Reference.parse(name)
             doomed = [one for one, entry in known if _is_meant(one, entry, reference)]

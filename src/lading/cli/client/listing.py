@@ -35,7 +35,7 @@ async def _tags(text: str, like: str, *, digests: bool, plain_http: bool, insecu
     from lading.cli.client.places import Places
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        place = await places.source(text)
+        place = await places.source(text, several=True)
         found = [tag async for tag in place.client.tags(place.repository) if fnmatchcase(tag, like)]
         if not digests:
             return [{"Tag": tag} for tag in found]

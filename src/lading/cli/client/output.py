@@ -1,7 +1,8 @@
 r"""Results as a table, as JSON, or by a template as docker's ``--format`` takes it.
 
-A template knows ``{{.Field}}``, ``{{.Field.Inner}}``, ``{{json .}}`` and ``{{json .Field}}``, ``\t`` and ``\n``, and the
-word ``table`` in front, which adds a heading. ``--format json`` prints an object a line.
+A template knows ``{{.Field}}``, ``{{.Field.Inner}}``, ``{{json .}}`` and ``{{json .Field}}``, ``{{index .Field "key"}}``,
+``{{len .Field}}``, ``{{join .Field ", "}}``, ``{{upper .Field}}`` and ``{{lower .Field}}``, ``\t`` and ``\n``, and the word
+``table`` in front, which adds a heading. ``--format json`` prints an object a line.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from lading.errors import Invalid
 
 Row = Mapping[str, Any]
 
-_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
+_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
+_FUNCTIONS = {"json": 2, "len": 2, "upper": 2, "lower": 2, "index": 3, "join": 3}
+"""How many words an action has that begins so."""
 _FIELD = re.compile(r"\.?(\w+(?:\.\w+)*)?")
 
 
@@ -63,18 +67,52 @@ def size(count: int) -> str:
 
 
 def _value(action: str, row: Row) -> str:
-    words = action.split()
-    as_json = len(words) == 2 and words[0] == "json"
-    field = words[-1] if words and len(words) == 1 + as_json else ""
-    if not field.startswith(".") or not _FIELD.fullmatch(field):
-        raise Invalid(f"the template's {{{{{action}}}}} is not understood; write {{{{.Field}}}} or {{{{json .Field}}}}")
+    words = _WORD.findall(action)
+    function = words[0] if len(words) > 1 else ""
+    field = words[bool(function)] if words else ""
+    known = not function or len(words) == _FUNCTIONS.get(function)
+    if not known or not field.startswith(".") or not _FIELD.fullmatch(field):
+        raise Invalid(
+            f"the template's {{{{{action}}}}} is not understood; write {{{{.Field}}}}, {{{{json .Field}}}}, "
+            '{{index .Field "key"}}, {{len .Field}}, {{join .Field ", "}}, {{upper .Field}} or {{lower .Field}}'
+        )
+    value = _found(field, action, row)
+    if function in {"index", "join"}:
+        return _text(_with(function, value, words[2], action))
+    if function == "len":
+        return str(len(value) if isinstance(value, Mapping | list | tuple | str) else 0)
+    if function == "json":
+        return json.dumps(value)
+    return {"upper": str.upper, "lower": str.lower}.get(function, str)(_text(value))
+
+
+def _with(function: str, value: Any, word: str, action: str) -> Any:
+    """``index`` and ``join``; what is not there is nothing, as Go has it for a map."""
+    try:
+        given = json.loads(word, strict=False)
+    except ValueError:
+        raise Invalid(f"in {{{{{action}}}}}, {word} is neither a number nor text in double quotes") from None
+    if function == "join":
+        return str(given).join(map(_text, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, Mapping):
+        return value.get(given, "") if isinstance(given, str) else ""
+    if isinstance(value, list | tuple) and isinstance(given, int) and 0 <= given < len(value):
+        return value[given]
+    raise Invalid(f"in {{{{{action}}}}} there is no {word}")
+
+
+def _found(field: str, action: str, row: Row) -> Any:
     value: Any = row
     for name in filter(None, field[1:].split(".")):
         if not isinstance(value, Mapping) or name not in value:
             known = ", ".join(map(str, value)) if isinstance(value, Mapping) else "nothing"
             raise Invalid(f"there is no field {name!r} in {{{{{action}}}}}; there is {known}")
         value = value[name]
-    if as_json or isinstance(value, Mapping | list | tuple):
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple):
         return json.dumps(value)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -135,8 +135,8 @@ class Places(AsyncExitStack):
 
         return self.enter_context(files.scratch(place(os.environ).parent))
 
-    async def source(self, text: str) -> Place:
-        """Where to read; everything but a registry must be there."""
+    async def source(self, text: str, *, several: bool = False) -> Place:
+        """Where to read; everything but a registry must be there. Of ``several`` images none is chosen."""
         kind, rest = split(text)
         if kind == "registry":
             return self.at(Reference.parse(rest))
@@ -154,7 +154,7 @@ class Places(AsyncExitStack):
             from lading.remotes.layout import Layout
 
             client = Layout(path)
-        return Place(client, "", name or await _only(client, path), title=str(path))
+        return Place(client, "", name or ("" if several else await _only(client, path)), title=str(path))
 
     async def target(self, text: str, named: Reference | None = None) -> Place:
         """Where to write; a folder or an archive is made. ``named`` is what an archive's image is called."""
