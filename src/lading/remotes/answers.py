@@ -51,6 +51,10 @@ async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
         return errors.Missing(f"{host} does not have {what}{tail}")
     if status == 405:
         return errors.Unsupported(f"{host} does not do that ({what}){tail}")
+    if status == 407:
+        return errors.Unreachable(
+            f"the proxy on the way to {host} wants a login: write http://USER:PASSWORD@PROXY{tail}"
+        )
     if status == 429:
         wait = retry_after(answer)
         when = f"; it may go again in {wait:.0f} s" if wait else ""

@@ -9,6 +9,7 @@ What goes wrong is raised as :class:`OSError` (a broken connection, :class:`Time
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -117,8 +118,9 @@ class Connection:
         try:
             if not await self._sent(head, content, silence, chunked=chunked):
                 self._stays = False  # it answered before it had everything
-            while not self._status:
-                self._parse(await self.stream.read(max(silence, patience)))
+            async with asyncio.timeout(max(silence, patience)):  # a head that comes in drips is no answer, either
+                while not self._status:
+                    self._parse(await self.stream.read(max(silence, patience)))
         except ssl.SSLError as error:
             self.close()
             raise _lost(error, answered=bool(self._status)) from None

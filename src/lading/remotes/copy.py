@@ -115,7 +115,7 @@ class Copy:
         manifest = await self.source.client.manifest(self.source.repository, reference)
         if manifest.children and self.wanted is not None:
             child = platform.choose(manifest.children, self.wanted)
-            manifest = await self.source.client.manifest(self.source.repository, child.digest)
+            manifest = await self._child(child)
         await self._tree(manifest, names)
         return manifest
 
@@ -128,8 +128,7 @@ class Copy:
                 if await self._is_there(child):
                     self._done.add(child.digest)
                     continue
-                below = await self.source.client.manifest(self.source.repository, child.digest)
-                await self._tree(below, [child.digest], depth + 1)
+                await self._tree(await self._child(child), [child.digest], depth + 1)
         # an index may list blobs among its manifests, as a build cache does
         blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
         await self._together([partial(self._blob, blob) for blob in _once(blobs)])
@@ -142,6 +141,15 @@ class Copy:
                 if descriptor.digest not in self._done:
                     found = await self.source.client.manifest(self.source.repository, descriptor.digest)
                     await self._tree(found, [found.digest], depth + 1)
+
+    async def _child(self, child: Descriptor) -> Manifest:
+        """A manifest that another one names; it must be as long as that says, or engines will not have it."""
+        found = await self.source.client.manifest(self.source.repository, child.digest)
+        if found.size != child.size:
+            raise errors.SizeInvalid(
+                f"the manifest {child.digest} has {found.size} bytes, and what names it says {child.size}"
+            )
+        return found
 
     async def _is_there(self, child: Descriptor) -> bool:
         """Whether the target has a child already, and so, by the protocol's rule, all below it."""

@@ -17,10 +17,14 @@ def explained(error: Exception, place: str) -> Unreachable | Untrusted | BadAnsw
             "name a bundle in SSL_CERT_FILE); --insecure goes on without checking"
         )
     if isinstance(error, ssl.SSLError):
-        return Untrusted(
-            f"no TLS connection to {place}: {error.reason or 'the handshake failed'}. If it speaks plain HTTP, say "
-            "so with --plain-http"
-        )
+        reason = (error.reason or "the handshake failed").replace("_", " ").lower()
+        if " alert " in reason:
+            hint = (
+                f"it wants a certificate of yours, put it into ~/.docker/certs.d/{place}/ as client.cert and client.key"
+            )
+        else:
+            hint = "it speaks plain HTTP, say so with --plain-http"
+        return Untrusted(f"no TLS connection to {place}: {reason}. If {hint}")
     if isinstance(error, Garbled):
         return BadAnswer(f"{place} does not answer in HTTP as it should: {str(error)[:200]}")
     if isinstance(error, Lost):

@@ -89,7 +89,8 @@ class Way:
         try:
             await connection.request("\r\n".join([*lines, "", ""]).encode("latin-1"), b"", self.silence, bodiless=True)
             if not 200 <= connection.status < 300:
-                raise Unreachable(f"the proxy does not let us through to {place}: it answers {connection.status}")
+                hint = "; it wants a login: write http://USER:PASSWORD@PROXY" if connection.status == 407 else ""
+                raise Unreachable(f"the proxy does not let us through to {place}: it answers {connection.status}{hint}")
             await connection.stream.secure(context, self.host, self.silence)
         except BaseException:
             connection.close()

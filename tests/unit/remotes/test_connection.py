@@ -173,6 +173,23 @@ async def test_what_frames_a_body_has_an_end(frame: bytes) -> None:
             await body(connection)
 
 
+async def test_a_head_in_drips_is_no_answer() -> None:
+    """Each byte breaks the silence; the head as a whole has no more time than that."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with connected(serve) as connection:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(60):
+                await connection.request(ASK, b"", 0.5)
+        assert not connection.usable()
+
+
 async def test_a_refusal_is_heard_while_sending() -> None:
     """Who does not want an upload need not take all of it to say so."""
 

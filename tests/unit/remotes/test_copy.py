@@ -9,6 +9,7 @@ import pytest
 
 from lading import errors
 from lading.oci.digest import Digest
+from lading.oci.manifest import Platform
 from lading.remotes.copy import Copy, Side
 from lading.remotes.layout import Layout
 from tests.support import images
@@ -39,6 +40,25 @@ async def test_indexes_in_indexes_have_an_end(tmp_path: Path) -> None:
         async with registry(far_side) as client:
             with pytest.raises(errors.ManifestInvalid, match="name one another in a row"):
                 await Copy(Side(client, "a"), Side(Layout(tmp_path / "x", create=True))).image("latest", ["x"])
+
+
+@pytest.mark.parametrize("wanted", [None, Platform(architecture="amd64", os="linux")])
+async def test_a_child_is_as_long_as_its_index_says(tmp_path: Path, wanted: Platform | None) -> None:
+    image = images.image("child")
+    child = {**image.manifest.descriptor(), "size": image.manifest.size + 1, "platform": {"os": "linux"}}
+    child["platform"]["architecture"] = "amd64"
+    index = json.dumps({"schemaVersion": 2, "mediaType": images.INDEX, "manifests": [child]}).encode()
+
+    def answer(asked: Asked) -> Answer:
+        top = asked.path.endswith("/latest")
+        kind = images.INDEX if top else images.MANIFEST
+        return Answer(200, index if top else image.manifest.data, {"content-type": kind})
+
+    with Scripted(answer) as far_side:
+        async with registry(far_side) as client:
+            target = Side(Layout(tmp_path / "x", create=True))
+            with pytest.raises(errors.SizeInvalid, match="what names it says"):
+                await Copy(Side(client, "a"), target, wanted=wanted).image("latest", ["x"])
 
 
 async def test_signatures_of_signatures_have_an_end(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lading import errors
 from lading.remotes.credentials import Keyring
@@ -101,9 +102,13 @@ async def test_an_address_that_refuses_costs_nothing(monkeypatch: pytest.MonkeyP
         connection.close()
 
 
-async def test_a_proxy_that_says_no_is_told_about() -> None:
+async def test_a_proxy_that_says_no_is_told_about(monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.create_default_context()
     with Scripted(lambda asked: Answer(407)) as between:
+        monkeypatch.setenv("http_proxy", between.url)
+        async with Session("registry.invalid", Keyring({}), Policy(plain_http=True, attempts=1)) as session:
+            with pytest.raises(errors.Unreachable, match=r"the proxy on the way to registry\.invalid wants a login"):
+                await HttpRegistry(session).manifest("a", "latest")
         proxy = Proxy(between.url.replace("//", "//me:a%40b@"))
         assert proxy.authorization == {"proxy-authorization": "Basic bWU6YUBi"}
         with pytest.raises(errors.Unreachable, match=r"the proxy does not let us through to registry.invalid:443"):
@@ -133,6 +138,34 @@ def through(proxy: socket.socket, context: ssl.SSLContext) -> None:
                 else:
                     near.settimeout(30)
                     near.sendall(piece)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_registry_that_wants_our_certificate(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """Without it the error says where it belongs, whenever in the handshake that comes out; with it, all goes well."""
+    authority = trustme.CA()
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.minimum_version = served.maximum_version = version
+    served.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(served)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    far_side = Scripted(routes(HEAD=Answer(404)))
+    server = far_side._server
+    server.socket = served.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    policy = Policy(scheme="https", ca=authority.cert_pem.bytes().decode(), attempts=1)
+    with far_side:
+        async with Session(far_side.host, Keyring({}), policy) as session:
+            session.transport._environment = {"HOME": str(tmp_path)}
+            with pytest.raises(errors.Untrusted, match=rf"into ~/\.docker/certs\.d/{far_side.host}/ as client\.cert"):
+                await HttpRegistry(session).resolve("a", "latest")
+        folder = tmp_path / ".docker" / "certs.d" / far_side.host
+        folder.mkdir(parents=True)
+        ours = authority.issue_cert("me@example.test")
+        ours.cert_chain_pems[0].write_to_path(str(folder / "client.cert"))
+        ours.private_key_pem.write_to_path(str(folder / "client.key"))
+        async with Session(far_side.host, Keyring({}), policy) as session:
+            session.transport._environment = {"HOME": str(tmp_path)}
+            assert await HttpRegistry(session).resolve("a", "latest") is None
 
 
 async def test_tls_within_the_tls_of_a_proxy(tmp_path: Path) -> None:
