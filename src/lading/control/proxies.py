@@ -9,6 +9,7 @@ refused for it: what was longest not asked for makes room.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from sqlalchemy import bindparam, select
 from lading.access.sealing import Seal
 from lading.control.projects import Projects
 from lading.control.replication.endpoints import Endpoint, Endpoints, place_of
-from lading.errors import Unavailable
+from lading.errors import StoreError, Unavailable
 from lading.jobs.kinds import Task
 from lading.oci.reference import DEFAULT_HOST
 from lading.registry.admission import Admission
@@ -30,6 +31,8 @@ from lading.registry.upstream import PATIENCE, Upstream
 from lading.remotes.adapters.kinds import HUB, keyring
 from lading.stores.metadata.schema.control import projects, quotas
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+
+log = logging.getLogger(__name__)
 
 SPEED, STAYS = "proxy_speed_kb", "proxy_cache_local_on_not_found"
 """What may be set for such a project: KB a second at most (-1: no bound), and whether a tag stays that is gone there."""
@@ -135,7 +138,11 @@ class Proxies:
             networks=self._networks,
             guarded=True,
         )
-        login = keyring(endpoint.kind, endpoint.username, endpoint.password(self._seal))
+        try:
+            login = keyring(endpoint.kind, endpoint.username, endpoint.password(self._seal))
+        except StoreError as error:
+            log.error("the login of the project %s cannot be opened: %s", project, error.message)
+            raise Unavailable(f"the login at {host} cannot be opened here; the log says more") from None
         upstream = Upstream(
             DEFAULT_HOST if endpoint.kind == HUB else host, login, reach, prefix=f"{project}/", speed=proxy.speed
         )
@@ -166,5 +173,5 @@ async def _proxy(tx: Transaction, name: str) -> Proxy | None:
     values = await Projects(tx).metadata(project.id)
     # what people may change of an endpoint without its being another one
     endpoint = replace(endpoint, name="", description="", trouble="", updated_at=0)
-    speed = max(0, int(values.get(SPEED, "-1"))) * _KB
-    return Proxy(project.id, endpoint, speed, values.get(STAYS) == "true")
+    speed = values.get(SPEED, "")
+    return Proxy(project.id, endpoint, int(speed[:9]) * _KB if speed.isdecimal() else 0, values.get(STAYS) == "true")

@@ -43,6 +43,13 @@ _TOUCHED = Statement(
         " AND id IN (SELECT manifest_id FROM mirrored)"
     )
 )
+_MARK = Statement(
+    text(
+        "INSERT INTO mirrored (manifest_id, used_at) SELECT m.id, :now FROM manifests m"
+        " JOIN repositories r ON r.id = m.repository_id WHERE r.name >= :first AND r.name < :last"
+        " ON CONFLICT (manifest_id) DO NOTHING"
+    )
+)
 _UNUSED = Statement(
     select(mirrored.c.manifest_id, manifests.c.repository_id)
     .join(manifests, manifests.c.id == mirrored.c.manifest_id)
@@ -117,6 +124,10 @@ class Mirrored:
             about = {"repository": own, "digest": digest, "now": self._tx.now}
             await self._tx.execute(_TOUCHED, **about)
             await self._tx.execute(_USED, **about)
+
+    async def mark(self, prefix: str) -> int:
+        """Count everything below a prefix as brought by its mirror, and asked for just now; how many were not before."""
+        return await self._tx.execute(_MARK, now=self._tx.now, **below(prefix))
 
     async def size(self, prefix: str) -> int:
         """Bytes of all blobs that the mirrored images below ``prefix`` have, each counted once."""

@@ -10,6 +10,9 @@ The bytes of all blobs are there, manifests among them. What only an index knows
 3. Every blob whose bytes are sound gets its row. This comes last, since a row that no manifest names is the collector's: what is
    killed before leaves bytes that it knows nothing of.
 
+What lies below a mirror's prefix then counts as brought by the mirror, from which it can be fetched again: in a server that
+is a mirror as a whole, all of it.
+
 An index that is lost is made beside its place, and put there when it is whole: a server that ran on half of one would let the
 collector have the blobs of the other half. Done again it goes on where it was interrupted, since what has a row is passed over.
 """
@@ -17,6 +20,7 @@ collector have the blobs of the other half. Done again it goes on where it was i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +34,7 @@ from lading.registry.adopt import Progress, Watch, take_over
 from lading.registry.adopt import Report as Adopted
 from lading.registry.blobs import Blobs
 from lading.registry.manifests import Manifests
+from lading.registry.mirrored import Mirrored
 from lading.registry.repositories import Repositories
 from lading.registry.soundness import Pace, Soundness
 from lading.registry.tags import Tags
@@ -55,13 +60,17 @@ _SOMEWHERE = Statement(select(exists().where(manifests.c.digest == bindparam("di
 
 @dataclass
 class Report:
-    """What was brought back: ``adopted`` by link files, and ``manifests`` and ``tags`` without a name of their own."""
+    """What was brought back: ``adopted`` by link files, and ``manifests`` and ``tags`` without a name of their own.
+
+    ``mirrored`` counts the manifests that are a mirror's.
+    """
 
     adopted: Adopted | None = None
     blobs: int = 0
     bytes: int = 0
     manifests: int = 0
     tags: int = 0
+    mirrored: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -70,10 +79,13 @@ async def rebuild(
     store: BlobStore,
     layout: Layout,
     *,
+    mirrors: Collection[str] = (),
     rate: int | None = None,
     watch: Watch = lambda progress: None,
 ) -> Report:
     """Bring into the index what the store has and the index does not; see the module. ``rate`` in bytes a second.
+
+    ``mirrors`` are the prefixes of those that are configured.
 
     Raises :class:`~lading.errors.StoreError` while an adoption or export works on the volume.
     """
@@ -84,17 +96,25 @@ async def rebuild(
         await run.survey()
         await run.manifests()
         await run.blobs()
+        for prefix in mirrors:
+            run.report.mirrored += await metadata.write(lambda tx, p=prefix: Mirrored(tx).mark(p))  # type: ignore[misc]
         return run.report
 
 
 async def rebuild_lost(
-    index: Path, store: BlobStore, layout: Layout, *, rate: int | None = None, watch: Watch = lambda progress: None
+    index: Path,
+    store: BlobStore,
+    layout: Layout,
+    *,
+    mirrors: Collection[str] = (),
+    rate: int | None = None,
+    watch: Watch = lambda progress: None,
 ) -> Report:
     """:func:`rebuild` for an index of which there is no file any more; :class:`~lading.errors.StoreError` if one appears."""
     unfinished = index.with_name(f".{index.name}.rebuilding")
     metadata = open_index(f"{SQLITE}{unfinished}")
     try:
-        report = await rebuild(metadata, store, layout, rate=rate, watch=watch)
+        report = await rebuild(metadata, store, layout, mirrors=mirrors, rate=rate, watch=watch)
     finally:
         await metadata.close()
     await asyncio.to_thread(put_in_place, unfinished, index)

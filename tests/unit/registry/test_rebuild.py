@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from lading.jobs.kinds import Claim, Task
 from lading.oci.digest import Digest
+from lading.registry.admission import Admission
 from lading.registry.export import export
+from lading.registry.mirrored import Keep, expire
 from lading.registry.rebuild import rebuild
 from lading.registry.verify import Terms, Verify
+from lading.stores.metadata.schema.content import manifests
+from lading.stores.metadata.transaction import Statement
 from tests.support import images
 from tests.unit.registry.world import AT_ONCE, Clock, World
 
 pytestmark = pytest.mark.anyio
 
+_ALL = Statement(select(manifests.c.id))
 MADE = images.image("made", (500,))
 MULTI = images.index("multi")
 SIGNATURE = images.artifact("signature", MADE.manifest.descriptor())
@@ -36,6 +43,28 @@ async def lost(world: World) -> World:
 
 async def sound(world: World) -> bool:
     return (await Verify(world.metadata, world.store, world.store.layout).run(Terms())).findings == []
+
+
+@pytest.mark.parametrize(("mirrors", "marked"), [((), 0), (("hub/", "other/"), 1), (("",), 5)])
+async def test_what_is_a_mirrors_then_goes_as_such(
+    world: World, clock: Clock, mirrors: tuple[str, ...], marked: int
+) -> None:
+    """Or it would lie there for ever: nobody has a name for it."""
+    await world.put("hub/a", MADE, "1")
+    await export(world.metadata, world.store.layout)
+    await world.put("elsewhere", MULTI, "2")
+    await world.put("elsewhere", SIGNATURE)
+    found = await lost(world)
+    try:
+        report = await rebuild(found.metadata, found.store, found.store.layout, mirrors=mirrors)
+        assert report.mirrored == marked
+        clock.pass_by(10_000)
+        keeps = [Keep(prefix, 9_000, 0) for prefix in mirrors]
+        task = Task(Claim(1, "expire-mirror", None, 1, "a"))
+        assert await expire(found.metadata, Admission(), keeps, task) == {"manifests": marked}
+        assert len(await found.metadata.read(lambda tx: tx.rows(_ALL))) == 5 - marked
+    finally:
+        await found.close()
 
 
 async def test_everything_comes_back_without_its_names(world: World, clock: Clock) -> None:

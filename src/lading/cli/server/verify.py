@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ def verify(
 
     terms = _terms(quick=quick, rate=rate, repair=repair, rebuild=rebuild, grace=grace)
     storage, root, index = _meant(directory, config)
+    mirrors = _mirrors(config) if rebuild and directory is None else ()
     if storage is None:
         shown = str(root)
     else:
@@ -64,7 +66,7 @@ def verify(
                 "lading verify --repair"
             )
     with watching() as watch:
-        rebuilt, done = asyncio.run(_verify(storage, root, index, terms, watch, rebuild=rebuild))
+        rebuilt, done = asyncio.run(_verify(storage, root, index, terms, watch, mirrors, rebuild=rebuild))
     written = document(done, shown, terms)
     if report == "-":
         sys.stdout.write(written.decode() + "\n")
@@ -90,6 +92,13 @@ def _meant(directory: Path | None, config: Path | None) -> tuple[Storage | None,
     return None, *place(directory, config)
 
 
+def _mirrors(config: Path | None) -> Collection[str]:
+    from lading.config.load import load
+    from lading.settings import upstreams
+
+    return upstreams(load(config, os.environ)).keys()
+
+
 def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace: str) -> Terms:
     from lading.config.values import milliseconds, parse_duration
     from lading.registry.verify import Terms
@@ -103,7 +112,14 @@ def _terms(*, quick: bool, rate: str | None, repair: bool, rebuild: bool, grace:
 
 
 async def _verify(
-    storage: Storage | None, root: Path | None, index: str, terms: Terms, watch: Watch, *, rebuild: bool
+    storage: Storage | None,
+    root: Path | None,
+    index: str,
+    terms: Terms,
+    watch: Watch,
+    mirrors: Collection[str],
+    *,
+    rebuild: bool,
 ) -> tuple[Rebuilt | None, Report]:
     from lading.registry.rebuild import rebuild as bring_back
     from lading.registry.rebuild import rebuild_lost
@@ -125,11 +141,11 @@ async def _verify(
     await store.probe()
     rebuilt = None
     if rebuild and isinstance(store, FilesystemStore) and file is not None and not file.exists():
-        rebuilt = await rebuild_lost(file, store, store.layout, rate=terms.rate, watch=watch)
+        rebuilt = await rebuild_lost(file, store, store.layout, mirrors=mirrors, rate=terms.rate, watch=watch)
     metadata = open_index(index)
     try:
         if rebuild and rebuilt is None and isinstance(store, FilesystemStore):
-            rebuilt = await bring_back(metadata, store, store.layout, rate=terms.rate, watch=watch)
+            rebuilt = await bring_back(metadata, store, store.layout, mirrors=mirrors, rate=terms.rate, watch=watch)
         check = functools.partial(integrity, file) if file is not None else list
         done = await Verify(metadata, store, layout, check).run(terms, watch)
         return rebuilt, done
@@ -156,6 +172,8 @@ def _tell_rebuilt(rebuilt: Rebuilt) -> None:
             f"{rebuilt.tags:,} of them with a tag (the first digits of the digest). Give them their names again with a "
             "client. What had been deleted, and not yet collected, is among them."
         )
+    if rebuilt.mirrored:
+        click.echo(f"{number(rebuilt.mirrored, 'manifest')} are a mirror's: its ttl and maxsize hold for them.")
     click.echo("Names, tags and who could see what are only in the index: what no link file said is lost.")
     tell_problems(rebuilt.problems, f"{number(len(rebuilt.problems), 'blob')} not brought back:", None)
 
