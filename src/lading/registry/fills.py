@@ -79,7 +79,8 @@ class Fill:
     # ---- who fills it
 
     def here(self) -> None:
-        """It is this process that fetches it, from what is held on."""
+        """It is this process that fetches it, from what is held on; one that was killed may have left more of it."""
+        self.read_elsewhere()
         self.elsewhere, self._watched = False, None
 
     def arrived(self) -> None:

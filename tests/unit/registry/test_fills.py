@@ -203,6 +203,27 @@ async def test_what_another_process_of_this_machine_fetches_is_read_as_it_comes(
     await others.close()
 
 
+@pytest.mark.usefixtures("files")
+async def test_what_a_process_that_was_killed_left_behind_is_gone_on_with(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    killed, after = (Fill(DIGEST, len(DATA), tmp_path, Arrival(tmp_path, "one")) for _ in range(2))
+    for each in (killed, after):
+        each.hold()
+    session = await begin(store, killed, followed=True)
+    sender = Sender(killed)
+    sender.send(DATA[:50_000])
+    sender.send(b"")
+    await session.append(sender.chunks())
+    await session.close()
+    killed.let_go()  # and nobody says that it is over
+    after.here()
+    assert (after.held, after.elsewhere) == (50_000, False)
+    assert b"".join([data async for data in after.kept()]) == DATA[:50_000]
+    after.arrived()
+    after.let_go()
+    await store.close()
+
+
 async def test_a_note_that_is_not_true_is_not_followed(tmp_path: Path) -> None:
     """It may be older than the last start of the machine, of another one, or its file may be another one by now."""
     one, other = (Arrival(tmp_path, "one") for _ in range(2))
