@@ -177,7 +177,7 @@ def test_what_is_in_another_repository_there_is_mounted(here: Replicating, there
 
 
 def test_a_tag_that_is_refused_keeps_no_other_from_coming(here: Replicating, there: Replicating, far: int) -> None:
-    large, small = image("refused/large", [400_000]), image("refused/small")
+    large, small = image("refused/large", [3_000_000, 400_000, 300_000, 200_000]), image("refused/small")
     here.push("refused/app", large, "a", "b")
     here.push("refused/app", small, "c")
     made(there.operator.post("/projects", json={"project_name": "refused", "storage_limit": 100_000}))

@@ -58,9 +58,8 @@ class Bring:
         await self._target.prepare(task.target)
         there = {one.tag: one for one in await self._target.held(task.target, [one.tag for one in wanted])}
         same, missing = await self._compared(task, wanted, there, log)
-        copier = await self._copier(task)
-        moved, refused = await self._move_all(copier, missing, log)
-        await self._refer(task, copier, [*same, *moved], there, log)
+        moved, refused = await self._move_all(task, missing, log)
+        await self._refer(task, await self._copier(task), [*same, *moved], there, log)
         if same:
             log(f"{len(same)} tags are there already")
         if refused:
@@ -165,10 +164,11 @@ class Bring:
                     found.append(there)
         return found[:_MOST_ORIGINS]
 
-    async def _move_all(self, copier: Copy, missing: Sequence[Held], log: Log) -> tuple[list[Held], list[str]]:
+    async def _move_all(self, task: Task, missing: Sequence[Held], log: Log) -> tuple[list[Held], list[str]]:
         """Bring tags; those that were, and those that were refused, which keep no other from coming."""
         moved: list[Held] = []
         refused: list[str] = []
+        copier = await self._copier(task)
         for one in missing:
             try:
                 await self._move(copier, one.tag, log)
@@ -178,6 +178,7 @@ class Bring:
             except errors.LadingError as error:
                 refused.append(one.tag)
                 log(f"{one.tag} was not brought: {redacted(error.message)}")
+                copier = await self._copier(task)  # the other one knows of blobs that were broken off with this
                 if len(refused) >= _MOST_REFUSED:
                     raise errors.RemoteError(
                         f"{len(refused)} tags were not brought; the others were not tried"
