@@ -37,6 +37,12 @@ async def document(answer: Answer, most: int, what: str) -> dict[str, Any]:
     return value
 
 
+def listed(value: Any, name: str) -> list[Any]:
+    """The list that an object of JSON has by that name; an empty one where it has none."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
 async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
     """The error that an answer stands for; ``what`` was asked for. Reads the body."""
     said = _said(await _some(answer))

@@ -191,14 +191,14 @@ class HttpRegistry:
         """Every tag that is one: another text would go into paths, and to terminals, as whatever it says."""
         what = f"the tags of {repository}"
         async for page in self.pages(f"/v2/{repository}/tags/list?n={_PAGE}", pull(repository), what):
-            for tag in filter(is_tag, _texts(page.get("tags"))):
+            for tag in filter(is_tag, _texts(answers.listed(page, "tags"))):
                 yield tag
 
     async def repositories(self) -> AsyncGenerator[str]:
         """Every repository the registry lists (distribution spec's ``_catalog``); not every registry does."""
         scopes = ("registry:catalog:*",)
         async for page in self.pages(f"/v2/_catalog?n={_PAGE}", scopes, "a list of its repositories"):
-            for name in filter(is_name, _texts(page.get("repositories"))):
+            for name in filter(is_name, _texts(answers.listed(page, "repositories"))):
                 yield name
 
     async def referrers(self, repository: str, digest: str) -> AsyncGenerator[Descriptor]:
@@ -263,8 +263,8 @@ def _named(repository: str, reference: str) -> str:
     return f"{repository}{'@' if ':' in reference else ':'}{quote(reference, safe=':')}"
 
 
-def _texts(value: Any) -> list[str]:
-    return [one for one in value or () if isinstance(one, str)] if isinstance(value, list) else []
+def _texts(values: list[Any]) -> list[str]:
+    return [one for one in values if isinstance(one, str)]
 
 
 def _skipped(answer: Answer, start: int, host: str) -> int:

@@ -23,8 +23,7 @@ async def search(registry: HttpRegistry, text: str, limit: int) -> list[dict[str
     async with registry.session.open("GET", path, scopes, expect=(200, 404, 405), what="a search") as answer:
         if answer.status_code == 200:
             document = await answers.document(answer, _MAX_ANSWER, "what it found")
-            found = document.get("results")
-            return [one for one in found if isinstance(one, dict)][:limit] if isinstance(found, list) else []
+            return [one for one in answers.listed(document, "results") if isinstance(one, dict)][:limit]
     return await _listed(registry, text, limit)
 
 

@@ -276,9 +276,9 @@ def _copy(archive: BinaryIO, out: BinaryIO, size: int, given_up: threading.Event
 def _names(tags: Any) -> list[str]:
     """The names of an image as a layout's: complete references."""
     found = []
-    for text in tags or ():
+    for text in filter(lambda one: isinstance(one, str), tags if isinstance(tags, list) else ()):
         try:
-            reference = Reference.parse(str(text))
+            reference = Reference.parse(text)
         except (NameInvalid, Invalid):
             continue
         found.append(f"{reference.name}:{reference.reference}")

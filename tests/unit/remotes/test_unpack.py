@@ -144,6 +144,16 @@ async def test_members_that_nothing_names_are_not_looked_at(image: images.Image,
     assert not (tmp_path.parent / "evil").exists()
 
 
+@pytest.mark.parametrize("names", [7, "r.lab/app:2", None, [None, 7, "r.lab/App:2", "-"]])
+async def test_names_that_are_none(image: images.Image, tmp_path: Path, names: Any) -> None:
+    members = {**saved(image, ["0", "1"]), "0": image.diffs[0], "1": image.diffs[1]}
+    [listed] = json.loads(members["manifest.json"])
+    members["manifest.json"] = json.dumps([{**listed, "RepoTags": names}]).encode()
+    layout = await opened(write(tmp_path / "saved.tar", members), tmp_path / "scratch")
+    assert [name async for name in layout.tags("")] == []
+    assert await plain(layout, "") == list(image.diffs)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [

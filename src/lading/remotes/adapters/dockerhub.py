@@ -33,7 +33,7 @@ class DockerHub(Adapter):
         headers = await self._headers(needed=False)
         for _ in range(_MAX_PAGES):
             page = await self._page(url, headers, namespace)
-            for one in page.get("results") or ():
+            for one in answers.listed(page, "results"):
                 if isinstance(one, dict) and isinstance(one.get("name"), str):
                     yield f"{namespace}/{one['name']}"
             following = page.get("next")

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lading.errors import CredentialsError, Invalid
+from lading.oci.reference import is_tag
+from lading.remotes import answers
 from lading.remotes.adapters.base import Adapter, inside
 from lading.remotes.adapters.extras import is_there, library
 from lading.remotes.credentials import Credential
@@ -51,7 +53,7 @@ class GCR(Adapter):
             below: set[str] = set()
             filled = False
             async for page in self._listed(name):
-                below.update(f"{name}/{one}" for one in page.get("child") or () if isinstance(one, str) and one)
+                below.update(f"{name}/{one}" for one in answers.listed(page, "child") if isinstance(one, str) and one)
                 filled |= bool(page.get("manifest"))
             if filled:
                 yield name
@@ -78,7 +80,7 @@ class GCR(Adapter):
         async for page in self._listed(repository):
             manifests = page.get("manifest")
             own = manifests.get(digest) if isinstance(manifests, dict) else None
-            tags += [str(tag) for tag in (own.get("tag") if isinstance(own, dict) else None) or ()]
+            tags += [tag for tag in answers.listed(own, "tag") if isinstance(tag, str) and is_tag(tag)]
         for tag in tags:
             await self.registry.delete(repository, tag)
         await self.registry.delete(repository, digest)

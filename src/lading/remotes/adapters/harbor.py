@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lading.errors import Invalid, ManifestUnknown, Missing, RepositoryUnknown
+from lading.remotes import answers
 from lading.remotes.adapters.base import Adapter, inside
 from lading.remotes.adapters.service import Service
 from lading.remotes.challenge import Challenge
@@ -42,8 +43,7 @@ class Harbor(Adapter):
 
     async def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         found = await self._api.get(f"/search?q={quote(text)}", "a search")
-        listed = found.get("repository") if isinstance(found, dict) else None
-        names = [one.get("repository_name") for one in listed or () if isinstance(one, dict)]
+        names = [one.get("repository_name") for one in answers.listed(found, "repository") if isinstance(one, dict)]
         return [{"name": name} for name in names if isinstance(name, str)][:limit]
 
     async def prepare(self, repository: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from lading.errors import BadAnswer, Invalid
+from lading.remotes import answers
 from lading.remotes.adapters.base import Adapter, inside
 from lading.remotes.adapters.service import Service
 from lading.remotes.challenge import Challenge
@@ -46,8 +47,7 @@ class Quay(Adapter):
         query = {"namespace": owner, **({} if credential else {"public": "true"})}
         for _ in range(_MAX_PAGES):
             page = await self._api.get(f"/repository?{urlencode(query)}", f"the repositories of {owner}")
-            listed = page.get("repositories") if isinstance(page, dict) else None
-            for one in listed if isinstance(listed, list) else ():
+            for one in answers.listed(page, "repositories"):
                 name = f"{owner}/{one.get('name')}" if isinstance(one, dict) else ""
                 if name and inside(name, namespace):
                     yield name
@@ -60,7 +60,7 @@ class Quay(Adapter):
     async def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         found = await self._api.get(f"/find/repositories?query={quote(text)}", "a search")
         rows: list[dict[str, Any]] = []
-        for one in (found.get("results") if isinstance(found, dict) else None) or ():
+        for one in answers.listed(found, "results"):
             owner = one.get("namespace") if isinstance(one, dict) else None
             if isinstance(owner, dict) and isinstance(one.get("name"), str):
                 rows.append({"name": f"{owner.get('name')}/{one['name']}", "description": one.get("description")})
