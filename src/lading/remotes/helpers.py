@@ -72,10 +72,18 @@ def _answer(name: str, said: bytes) -> dict[str, Any]:
 async def _run(name: str, action: str, given: bytes, limit: float) -> tuple[int, bytes]:
     if not _NAME.fullmatch(name):
         raise CredentialsError(f"{name!r} is no name of a credential helper")
-    return await asyncio.to_thread(_talk, f"docker-credential-{name}", action, given, limit)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        return await asyncio.to_thread(_talk, f"docker-credential-{name}", action, given, limit, started)
+    except asyncio.CancelledError:
+        for child in started:  # nobody waits for what it says, and the thread would
+            child.kill()
+        raise
 
 
-def _talk(program: str, action: str, given: bytes, limit: float) -> tuple[int, bytes]:
+def _talk(
+    program: str, action: str, given: bytes, limit: float, started: list[subprocess.Popen[bytes]]
+) -> tuple[int, bytes]:
     """Exit status and output. Pipes are read by hand: a child of the helper's may hold them open for ever."""
     try:
         child = subprocess.Popen(
@@ -88,6 +96,7 @@ def _talk(program: str, action: str, given: bytes, limit: float) -> tuple[int, b
         ) from None
     except OSError as error:
         raise CredentialsError(f"cannot start {program}: {error.strerror}") from None
+    started.append(child)
     assert child.stdin is not None
     assert child.stdout is not None
     deadline = time.monotonic() + limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -13,6 +14,7 @@ import pytest
 from lading.errors import CredentialsError
 from lading.remotes import helpers
 from lading.remotes.credentials import Credential, Keyring
+from tests.integration.workers import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +96,17 @@ async def test_a_helper_that_hangs_is_ended(install: Install, commands: str) -> 
     with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
         await helpers.get("hangs", "r.lab", limit=0.3)
     assert time.monotonic() - before < 5
+
+
+async def test_who_has_had_enough_does_not_wait_for_a_helper(install: Install, tmp_path: Path) -> None:
+    install("hangs", f"touch {tmp_path}/begun; exec sleep 90")
+    asked = asyncio.ensure_future(helpers.get("hangs", "r.lab", limit=90))
+    async with asyncio.timeout(60):
+        await asyncio.to_thread(wait_until, (tmp_path / "begun").exists)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 async def test_a_helper_that_does_not_listen_is_ended(install: Install) -> None:
