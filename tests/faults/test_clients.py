@@ -231,7 +231,8 @@ def test_many_small_requests(registry: Lading, long: bool, count: Count) -> None
         if done == number // 4 // 50 * 50:
             warm = memory(registry)
     grown = memory(registry) - warm
-    assert grown < 8 * MEGABYTE, "no growth"
+    # of each request a connection keeps some eight bytes until it closes
+    assert grown < 4 * MEGABYTE + 12 * number, "no growth but that"
     connection.close()
     count(f"clients: {number} small requests on one connection, {grown / 1000:.0f} kB of growth")
 
