@@ -282,8 +282,8 @@ def test_a_deletion_takes_away_only_what_a_policy_brings(here: Replicating, ther
     """Of an image that is gone nobody knows the labels; and something of another kind may be there under its tag."""
     names = [{"type": "name", "value": "keeps/app"}]
     common: dict[str, Any] = {"to": far, "trigger": {"type": "event_based"}, "replicate_deletion": True}
-    labelled = here.policy("labelled", **common, filters=[*names, {"type": "label", "value": ["brought"]}])
-    artifacts = here.policy("artifacts", **common, filters=[*names, {"type": "resource", "value": "artifact"}])
+    labelled = here.policy("deletes labelled", **common, filters=[*names, {"type": "label", "value": ["brought"]}])
+    artifacts = here.policy("deletes artifacts", **common, filters=[*names, {"type": "resource", "value": "artifact"}])
     for registry in (here, there):
         registry.push("keeps/app", image("keeps"), "v1")
         registry.push("keeps/app", artifact("keeps"), "sbom")
