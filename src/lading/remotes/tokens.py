@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +28,18 @@ Scopes = tuple[str, ...]
 _LEAST_LIFE = 60.0
 _MARGIN = 10.0
 _MAX_ANSWER = 1 << 20
+_MOST_GRANTS = 1000
+"""Sets of scopes of which something is remembered; a mirror may have far more repositories than that."""
+
+
+@dataclass
+class _Grant:
+    """What is known of one set of scopes: what to ask for (theirs, and what a challenge named), a token, until when it holds."""
+
+    asked: Scopes
+    token: str = ""
+    until: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Authorizer:
@@ -35,9 +49,7 @@ class Authorizer:
         self._transport = transport
         self._keyring = keyring
         self._challenge: Challenge | None = None
-        self._asked: dict[Scopes, Scopes] = {}
-        self._tokens: dict[Scopes, tuple[str, float]] = {}
-        self._locks: dict[Scopes, asyncio.Lock] = {}
+        self._grants: OrderedDict[Scopes, _Grant] = OrderedDict()
         self.refresh_token = ""
 
     @property
@@ -54,11 +66,11 @@ class Authorizer:
             return basic(credential.username, credential.password) if credential.username else ""
         if credential.registry_token:
             return f"Bearer {credential.registry_token}"
-        async with self._locks.setdefault(scopes, asyncio.Lock()):
-            kept = self._tokens.get(scopes)
-            if kept is None or kept[1] < time.monotonic():
-                kept = self._tokens[scopes] = await self._fetch(credential, scopes)
-        return f"Bearer {kept[0]}"
+        grant = self._grant(scopes)
+        async with grant.lock:
+            if grant.until < time.monotonic():
+                await self._fetch(credential, grant)
+        return f"Bearer {grant.token}"
 
     def learn(self, challenges: Iterable[Challenge], scopes: Scopes, refused: str) -> bool:
         """Take up the challenge of a 401 that ``refused`` (a header, or nothing) got; whether to try once more."""
@@ -70,31 +82,42 @@ class Authorizer:
         if chosen.scheme == "basic":
             return not refused.startswith("Basic ")
         wanted = tuple(chosen.parameters.get("scope", "").split())
-        self._asked[scopes] = tuple(dict.fromkeys((*scopes, *wanted))) if refused or not scopes else scopes
+        grant = self._grant(scopes)
+        grant.asked = tuple(dict.fromkeys((*scopes, *wanted))) if refused or not scopes else scopes
         if refused:
-            self._tokens.pop(scopes, None)
+            grant.until = 0.0
         return True
 
     async def login(self, credential: Credential, challenges: Sequence[Challenge]) -> Credential:
         """What to keep of a credential after it was found to be right: a refresh token where the server gives one."""
         self.learn(challenges, (), "")
-        self._asked[()] = ()  # some name an example in their challenge, user/image, which nobody may pull
+        grant = self._grant(())
+        grant.asked = ()  # some name an example in their challenge, user/image, which nobody may pull
         assert self._challenge is not None
         if self._challenge.scheme == "bearer" and credential.username:
-            self._tokens[()] = await self._fetch(credential, (), offline=True)
+            await self._fetch(credential, grant, offline=True)
             if self.refresh_token:
                 return Credential(credential.username, identity_token=self.refresh_token)
         return credential
 
-    async def _fetch(self, credential: Credential, scopes: Scopes, *, offline: bool = False) -> tuple[str, float]:
+    def _grant(self, scopes: Scopes) -> _Grant:
+        found = self._grants.get(scopes)
+        if found is None:
+            found = self._grants[scopes] = _Grant(scopes)
+            if len(self._grants) > _MOST_GRANTS:
+                self._grants.popitem(last=False)
+        else:
+            self._grants.move_to_end(scopes)
+        return found
+
+    async def _fetch(self, credential: Credential, grant: _Grant, *, offline: bool = False) -> None:
         assert self._challenge is not None
         host, parameters = self._transport.host, self._challenge.parameters
         realm = check_realm(parameters.get("realm", ""), host, secure=self._transport.secure)
         if self._transport.policy.guarded:
             await self._transport.guard(realm, "names a token server at")
         service = parameters.get("service", "")
-        asked = self._asked.get(scopes, scopes)
-        answer = await self._ask(realm, service, asked, credential, offline=offline)
+        answer = await self._ask(realm, service, grant.asked, credential, offline=offline)
         try:
             if answer.status_code in {401, 403}:
                 raise _wrong(host, credential, await answers.refusal(answer, host, "a token"))
@@ -108,7 +131,8 @@ class Authorizer:
             raise BadAnswer(f"{answer.host} answers without a token for {host}")
         if isinstance(refresh := document.get("refresh_token"), str):
             self.refresh_token = refresh
-        return token, time.monotonic() + max(_LEAST_LIFE, _seconds(document.get("expires_in"))) - _MARGIN
+        grant.token = token
+        grant.until = time.monotonic() + max(_LEAST_LIFE, _seconds(document.get("expires_in"))) - _MARGIN
 
     async def _ask(self, realm: str, service: str, scopes: Scopes, credential: Credential, *, offline: bool) -> Answer:
         if credential.identity_token:

@@ -97,6 +97,16 @@ async def test_a_token_that_is_taken_no_longer_is_renewed(guarded: Guarded) -> N
     assert len(guarded.tokens) == 2
 
 
+async def test_of_many_repositories_the_last_are_remembered(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror may be asked for as many as its upstream has, and more that are none."""
+    monkeypatch.setattr("lading.remotes.tokens._MOST_GRANTS", 3)
+    async with registry(guarded.far_side) as client:
+        for name in ("a", "b", "c", "a", "d", "a", "b"):
+            assert await client.resolve(name, "latest") is None
+    asked = [scopes[0].split(":")[1] for _, scopes, _ in guarded.tokens]
+    assert asked == ["a", "b", "c", "d", "b"]
+
+
 async def test_a_refresh_token_buys_tokens_by_post(guarded: Guarded) -> None:
     async with registry(guarded.far_side, identity_token="refresh") as client:
         await client.resolve("a", "latest")
