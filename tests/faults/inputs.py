@@ -38,7 +38,7 @@ TOKENS = [
 ]
 _LONGEST = 20_000
 _LONGEST_KEPT = 2_000
-_MOST_FOUND = 500
+_MOST_FOUND = 200
 
 
 def mutated(chance: random.Random, known: list[bytes]) -> bytes:
