@@ -41,7 +41,7 @@ from lading.registry.recent import Contents
 from lading.registry.repositories import Repositories, below
 from lading.registry.tags import Tags
 from lading.registry.uploads import Uploads
-from lading.registry.upstream import Upstream
+from lading.registry.upstream import Upstream, weight
 from lading.stores.blobs.base import BlobFile, BlobStore, Inflow, pieces
 from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifests, repositories, repository_blobs, tags
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
@@ -88,8 +88,10 @@ _MOST_BROKEN = 16
 _FOLLOWED = 1 << 20
 """Bytes from which on a blob takes long enough for other processes to follow it."""
 _MOST_TAGS = 100_000
-_MOST_REFERRERS = 1000
-_MOST_SUBJECTS = 1000
+_MOST_REFERRERS = 4 << 20
+_MOST_REFERRED = 32 << 20
+"""Bytes of what refers to one image that are told, and of all that is remembered."""
+_ENTRY = 1000
 _NOBODY = By()
 _BROKE = (errors.Unreachable, errors.Unavailable, errors.TooMany)
 _AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
@@ -130,7 +132,8 @@ class Mirror(Pull):
         self._denied: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
         self._fills: OrderedDict[str, Fill] = OrderedDict()
         self._doubted: OrderedDict[str, None] = OrderedDict()
-        self._referrers: OrderedDict[str, tuple[float, list[Referrer]]] = OrderedDict()
+        self._referrers: OrderedDict[str, tuple[float, list[Referrer], int]] = OrderedDict()
+        self._referred = 0
         # nobody pushed what is fetched, so nobody is told that somebody did
         quiet = Outbox(metadata, listening=False)
         anything = PushPolicy(lambda child: False, blobs_required=False, urls_checked=False, most_depth=depth)
@@ -409,8 +412,11 @@ class Mirror(Pull):
                 log.warning(
                     "what refers to %s in %s is told as far as it is here: %s", subject, repository, error.message
                 )
-                return await super().referrers(repository, subject, artifact_type, after, limit)
-            kept = self._referrers[name]
+                kept = None
+            else:
+                kept = self._referrers.get(name)
+        if kept is None:
+            return await super().referrers(repository, subject, artifact_type, after, limit)
         rest = [
             one for one in kept[1] if one.digest > after and (not artifact_type or one.artifact_type == artifact_type)
         ]
@@ -423,10 +429,13 @@ class Mirror(Pull):
             for one in found
         }
         ordered = [listed[digest] for digest in sorted(listed)]
-        self._referrers[name] = time.monotonic() + self._revalidate / 1000, ordered
-        self._referrers.move_to_end(name)
-        if len(self._referrers) > _MOST_SUBJECTS:
-            self._referrers.popitem(last=False)
+        if name in self._referrers:
+            self._referred -= self._referrers.pop(name)[2]
+        size = _ENTRY + sum(map(weight, found))
+        self._referrers[name] = time.monotonic() + self._revalidate / 1000, ordered, size
+        self._referred += size
+        while self._referred > _MOST_REFERRED:
+            self._referred -= self._referrers.popitem(last=False)[1][2]
 
     # ---- asking
 

@@ -76,6 +76,12 @@ class LoginKeyring(Keyring):
             return self._asked[1]
 
 
+def weight(one: Descriptor) -> int:
+    """About how many bytes a descriptor takes."""
+    words = (one.artifact_type or "", *(text for pair in (one.annotations or {}).items() for text in pair))
+    return 500 + sum(map(len, words))
+
+
 class Upstream:
     """The registry ``host``, whose repositories go by their name behind ``prefix`` here (empty, or with its slash).
 
@@ -164,13 +170,14 @@ class Upstream:
         return sorted(found)
 
     async def referrers(self, repository: str, subject: str, most: int) -> list[Descriptor]:
-        """What refers to a manifest there, ``most`` of it."""
+        """What refers to a manifest there, ``most`` bytes of it."""
         found: list[Descriptor] = []
         async with self._asking("manifests"):
             async for one in self._client.referrers(self.named(repository), subject):
-                found.append(one)
-                if len(found) >= most:
+                most -= weight(one)
+                if most < 0:
                     break
+                found.append(one)
         return found
 
     @asynccontextmanager

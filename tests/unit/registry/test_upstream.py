@@ -1,10 +1,16 @@
-"""What a mirror calls its upstream's repositories, and what clients call the upstream."""
+"""What a mirror calls its upstream's repositories, what clients call the upstream, and how much of its words is kept."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from lading.registry.upstream import PATIENCE, Login, LoginKeyring, Upstream
+from lading.oci import mediatypes
+from lading.oci.digest import Digest
+from lading.registry.upstream import PATIENCE, Login, LoginKeyring, Upstream, weight
+from tests.support.scripted import Answer, Scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +47,24 @@ async def test_what_clients_call_it(host: str, name: str, same: bool) -> None:
     upstream = Upstream(host, LoginKeyring(Login(), ""), PATIENCE)
     assert upstream.is_called(name) is same
     await upstream.close()
+
+
+async def test_of_what_refers_to_an_image_so_many_bytes_are_taken() -> None:
+    """Whoever may push there decides how many there are, and how long their annotations."""
+    listed = [
+        {
+            "mediaType": mediatypes.OCI_MANIFEST,
+            "digest": Digest.of(b"%d" % number),
+            "size": 2,
+            "annotations": {"words": "a" * 100_000},
+        }
+        for number in range(20)
+    ]
+    index = json.dumps({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}).encode()
+    with Scripted(lambda asked: Answer(200, index, {"content-type": mediatypes.OCI_INDEX})) as far_side:
+        upstream = Upstream(far_side.host, LoginKeyring(Login(), ""), replace(PATIENCE, plain_http=True))
+        for most, count in ((1 << 20, 10), (4 << 20, 20), (100, 0)):
+            found = await upstream.referrers("a", Digest.of(b"subject"), most)
+            assert [one.digest for one in found] == [one["digest"] for one in listed[:count]]
+            assert sum(map(weight, found)) <= most
+        await upstream.close()
