@@ -79,6 +79,18 @@ def pulling(user: User, name: str, tmp_path: Path, *words: str) -> Process:
     return Process([PROGRAM, "pull", name, *words], log=tmp_path / "pull.log", environment=dict(user.environment))
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Children ignore the signals that we were told to ignore, as by nohup or a shell's ``&``: not here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in [one for one, how in before.items() if how is signal.SIG_IGN]:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, how in before.items():
+        signal.signal(number, how)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [(), ("-o", "x.tar"), ("-o", "folder")], ids=["store", "tar", "folder"])
 def test_an_interrupted_pull_leaves_nothing(
