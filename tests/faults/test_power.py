@@ -90,7 +90,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 @pytest.fixture(autouse=True)
 def started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a power cut it is another start of the machine."""
-    monkeypatch.setattr("lading.stores.blobs.localupload._boot", lambda: b"another start of it")
+    monkeypatch.setattr("lading.stores.blobs.localupload.boot", lambda: b"another start of it")
 
 
 @pytest.fixture

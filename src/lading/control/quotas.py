@@ -239,12 +239,8 @@ class QuotaRules:
         limit, most_repositories, told = await _hold(tx, project, question)
         if await _is_another(tx, question.repository, question.row, most_repositories):
             await _check_repositories(tx, project, question.repository, most_repositories)
-        sizes = await tx.rows(_RESERVE, project=project, manifest=question.row)
-        added = sum(row[0] for row in sizes)
-        if not added:
-            return
-        await tx.execute(ADD, project=project, shard=secrets.randbelow(SHARDS), bytes=added)
-        if limit == UNLIMITED:
+        added = await _add(tx, project, question)
+        if not added or limit == UNLIMITED:
             return
         quota = Quotas(tx)
         used = await quota.used(project)
@@ -266,9 +262,7 @@ class QuotaRules:
         if project is None:
             return
         await tx.row(_SHARE_LIMIT, project=project)
-        added = sum(row[0] for row in await tx.rows(_RESERVE, project=project, manifest=question.row))
-        if added:
-            await tx.execute(ADD, project=project, shard=secrets.randbelow(SHARDS), bytes=added)
+        await _add(tx, project, question)
 
     async def release(self, tx: Transaction, question: Question) -> None:
         """What a manifest alone needed is counted no more when it goes."""
@@ -292,6 +286,14 @@ class QuotaRules:
             "delete what is not needed, or ask for a larger one",
             detail={"used": used, "limit": limit, "asked": asked},
         )
+
+
+async def _add(tx: Transaction, project: int, question: ManifestArrives) -> int:
+    """Count what a manifest brings that the project has not; how many bytes that are."""
+    added: int = sum(row[0] for row in await tx.rows(_RESERVE, project=project, manifest=question.row))
+    if added:
+        await tx.execute(ADD, project=project, shard=secrets.randbelow(SHARDS), bytes=added)
+    return added
 
 
 async def _hold(tx: Transaction, project: int, question: ManifestArrives) -> Row:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from lading.stores.blobs.base import BlobFile
+from lading.stores.blobs.disk import boot
 from lading.stores.blobs.localfile import LocalFile
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDER = Path("lading") / "arriving"
 
 
@@ -63,4 +63,4 @@ class Arrival:
 
 def _where(descriptor: int) -> str:
     about = os.fstat(descriptor)
-    return f"{_BOOT.read_text(encoding='ascii').strip()} {about.st_dev} {about.st_ino}"
+    return f"{boot().hex()} {about.st_dev} {about.st_ino}"

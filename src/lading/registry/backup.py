@@ -170,9 +170,8 @@ class _Mover:
         place = target(digest)
         if self._is_there(place, digest, size):
             self._report.kept += 1
-            return (
-                None if source is None else place.parent
-            )  # a run that was killed may have put it there, and not synced it
+            # a run that was killed may have put it there, and not synced it
+            return None if source is None else place.parent
         if source is None:
             self._report.broken.append(Problem("damaged", "", digest, "the backup lacks it, or has other bytes for it"))
             return None

@@ -50,14 +50,6 @@ class Headers:
     def items(self) -> list[tuple[str, str]]:
         return self._pairs
 
-    def __contains__(self, name: str) -> bool:
-        return bool(self.get_list(name))
-
-    def __getitem__(self, name: str) -> str:
-        if name not in self:
-            raise KeyError(name)
-        return self.get(name)
-
 
 class Connection:
     """A connection over ``stream``, which stays open as long as both sides like it to."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from uuid import UUID, uuid4
 
 from lading.errors import Unavailable
 from lading.oci.hasher import Hasher
@@ -109,3 +110,12 @@ def folders(folder: Path) -> Iterator[Path]:
         return
     for name in found:
         yield folder / name
+
+
+@cache
+def boot() -> bytes:
+    """Which start of this machine it is; where it does not say, no two processes are on the same."""
+    try:
+        return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+    except (OSError, ValueError):
+        return uuid4().bytes

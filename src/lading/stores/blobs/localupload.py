@@ -13,16 +13,14 @@ import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from uuid import UUID, uuid4
 
 from lading.errors import SizeInvalid, Unavailable
 from lading.oci.digest import Digest
 from lading.oci.hasher import Hasher, hasher, resume
 from lading.stores.blobs.base import Inflow, UploadState
-from lading.stores.blobs.disk import begin_writing, hash_file, translated, write_all
+from lading.stores.blobs.disk import begin_writing, boot, hash_file, translated, write_all
 from lading.stores.blobs.group import Steps
 from lading.stores.blobs.inflows import Inflows
 from lading.stores.blobs.layout import Layout
@@ -195,9 +193,9 @@ class LocalUpload:
     async def _catch_up(self) -> None:
         """Have a hasher that has seen all the bytes there are."""
         if self._hasher is None:
-            state, boot = self._state, _boot()
-            if state.hash_state is not None and state.hash_state.startswith(boot) and state.hashed <= self.size:
-                self._hasher = resume(state.algorithm, state.hash_state.removeprefix(boot))
+            state, start = self._state, boot()
+            if state.hash_state is not None and state.hash_state.startswith(start) and state.hashed <= self.size:
+                self._hasher = resume(state.algorithm, state.hash_state.removeprefix(start))
                 self._hashed = state.hashed
             if self._hasher is None:
                 self._hasher, self._hashed = hasher(state.algorithm), 0
@@ -222,7 +220,7 @@ class LocalUpload:
         saved = self._hasher.save() if self._hasher else None
         if saved is None or not self._hashed:
             return state
-        return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, _boot() + saved)
+        return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, boot() + saved)
 
     async def sync(self) -> None:
         if self.size <= _SMALL:
@@ -273,15 +271,6 @@ def collected_meanwhile(digest: Digest) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise Unavailable(f"{digest} was collected while it arrived; push it again", retry_after=1) from error
-
-
-@cache
-def _boot() -> bytes:
-    """Which start of this machine it is; where it does not say, no other process takes up a hash."""
-    try:
-        return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
-    except (OSError, ValueError):
-        return uuid4().bytes
 
 
 def create(path: Path) -> Steps[int]:
