@@ -3,7 +3,7 @@
 Requests are parsed by httptools (llhttp) and handed to the ASGI application. What differs from uvicorn's own protocol:
 
 * **files leave by sendfile**: the ASGI extension ``http.response.zerocopysend`` copies from the file to the socket in
-  the kernel, one step each time round the loop, so that downloads do not hold up small requests;
+  the kernel, one step each time round the loop, a short one where there are small requests to hold up;
 * **bodies come in as they arrived**, chunk by chunk and uncopied, and the sender is held back when the application is
   slower than it is; large ones are read by the threads that write them (``intake.py``);
 * **time is bounded without timers**: every connection has a deadline that moves when it makes progress, and one sweep
@@ -28,6 +28,7 @@ from uvicorn.server import ServerState
 
 from lading.api.exchange import STATUS_LINES, Exchange
 from lading.api.intake import LARGE, Intake
+from lading.api.sendfile import Pace
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,12 @@ class Sweeper:
 
 
 class Protocol:
-    """What uvicorn calls for each connection: a factory that remembers the limits and the sweeper."""
+    """What uvicorn calls for each connection: a factory that remembers the limits, and what the connections of a loop share."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
         self._sweeper: Sweeper | None = None
+        self._pace: Pace | None = None
 
     def __call__(
         self,
@@ -84,9 +86,9 @@ class Protocol:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         loop = _loop or asyncio.get_running_loop()
-        if self._sweeper is None:
-            self._sweeper = Sweeper(loop)
-        return Connection(config, server_state, app_state, loop, self._timing, self._sweeper)
+        if self._sweeper is None or self._pace is None:
+            self._sweeper, self._pace = Sweeper(loop), Pace(loop)
+        return Connection(config, server_state, app_state, loop, self._timing, self._sweeper, self._pace)
 
 
 class Connection(asyncio.Protocol):
@@ -100,6 +102,7 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         timing: Timing,
         sweeper: Sweeper,
+        pace: Pace,
     ) -> None:
         self.app = config.loaded_app
         self.loop = loop
@@ -107,6 +110,7 @@ class Connection(asyncio.Protocol):
         self.app_state = app_state
         self.timing = timing
         self.sweeper = sweeper
+        self.pace = pace
         self.deadline = loop.time() + timing.head
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = httptools.HttpRequestParser(self)
@@ -348,8 +352,11 @@ class Connection(asyncio.Protocol):
         """A response was sent whole."""
         self.state.total_requests += 1
         self.exchange = None
+        now = self.loop.time()
+        if exchange.sender is None:
+            self.pace.answered(now)
         if exchange.keep_alive and not self.closing and not self.half_closed:
-            self.deadline = self.loop.time() + self.timing.idle
+            self.deadline = now + self.timing.idle
             if self.waiting:
                 self._start(self.waiting.popleft())
             elif self.refusal:

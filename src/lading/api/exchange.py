@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
-from lading.api.sendfile import FileSender
+from lading.api.sendfile import FileSender, Pace
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Line(Protocol):
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
+    pace: Pace
     writable: asyncio.Future[None] | None
 
     @property
@@ -238,7 +239,7 @@ class Exchange:
             if self.disconnected:
                 raise ConnectionResetError("the client went away")
         if self.sender is None:
-            self.sender = FileSender(connection.transport, connection.loop, connection.moved)
+            self.sender = FileSender(connection.transport, connection.loop, connection.pace, connection.moved)
         await self.sender.send(file.fileno(), offset, count, head)
 
     def _end(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lading.oci.digest import Digest
 from lading.registry.arrivals import Arrival
+from lading.stores.blobs import disk
 from lading.stores.blobs.base import BlobFile, BlobStore, UploadSession
 from lading.stores.blobs.localfile import LocalFile
 
@@ -74,7 +75,7 @@ class Fill:
             if file is not None:
                 file.let_go()
         if self._own >= 0:
-            os.close(self._own)
+            disk.let_go(self._own)
 
     # ---- who fills it
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from typing import cast
 
+from lading.stores.blobs.disk import let_go
+
 _CHUNK = 1 << 18
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
@@ -53,5 +55,5 @@ class LocalFile:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            let_go(descriptor)

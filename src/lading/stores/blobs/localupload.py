@@ -20,7 +20,7 @@ from lading.errors import SizeInvalid, Unavailable
 from lading.oci.digest import Digest
 from lading.oci.hasher import Hasher, hasher, resume
 from lading.stores.blobs.base import Inflow, UploadState
-from lading.stores.blobs.disk import begin_writing, boot, hash_file, translated, write_all
+from lading.stores.blobs.disk import begin_writing, boot, hash_file, let_go, translated, write_all
 from lading.stores.blobs.group import Steps
 from lading.stores.blobs.inflows import Inflows
 from lading.stores.blobs.layout import Layout
@@ -261,7 +261,7 @@ class LocalUpload:
         # whoever asked may have gone: cancelled, or as something else failed beside; the number is another file's then
         if self._closed and not self._working and self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            let_go(descriptor)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,96 @@
+"""How much of a file is sent at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from lading.api.sendfile import FileSender, Pace
+
+pytestmark = pytest.mark.anyio
+
+SIZE = 20 << 20
+
+
+class Clock:
+    """A loop's time, as far as anybody asks here."""
+
+    now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pace(clock: Clock) -> Pace:
+    return Pace(cast("asyncio.AbstractEventLoop", clock))
+
+
+def test_short_steps_only_while_there_are_others(clock: Clock, pace: Pace) -> None:
+    alone = pace.step()
+    pace.answered(clock.now)
+    beside = pace.step()
+    assert beside <= alone // 4
+    clock.now += 0.05
+    assert pace.step() == beside
+    pace.answered(clock.now)
+    clock.now += 0.09
+    assert pace.step() == beside, "the last answer counts"
+    clock.now += 0.02
+    assert pace.step() == alone
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        yield near, far
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_every_byte_arrives_whatever_the_pace(
+    tmp_path: Path, ends: tuple[socket.socket, socket.socket], clock: Clock, pace: Pace, beside: bool
+) -> None:
+    """Also when others come and go meanwhile."""
+    near, far = ends
+    data = os.urandom(SIZE)
+    (tmp_path / "blob").write_bytes(data)
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection(sock=near)
+    steps = 0
+
+    def moved() -> None:
+        nonlocal steps
+        steps += 1
+        if beside:
+            clock.now += 0.06
+            if steps % 3 == 0:
+                pace.answered(clock.now)
+
+    got = bytearray()
+
+    async def read() -> None:
+        while len(got) < len(data) + 4:
+            got.extend(await loop.sock_recv(far, 1 << 20))
+
+    sender = FileSender(writer.transport, loop, pace, moved)
+    with (tmp_path / "blob").open("rb") as file:
+        reading = asyncio.ensure_future(read())
+        await sender.send(file.fileno(), 0, SIZE, b"head")
+        await asyncio.wait_for(reading, 30)
+    assert bytes(got) == b"head" + data
+    sender.close()
+    writer.close()
