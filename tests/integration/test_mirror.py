@@ -239,7 +239,9 @@ def test_a_client_of_another_process_reads_what_arrives(tmp_path: Path, postgres
                     gone.set()
                     got += b"".join(late)
                 assert got == layer.data
-        first_range, second_range = [asked.headers.get("range", "") for asked in far.asked if asked.path.endswith(layer.digest)]
+        first_range, second_range = [
+            asked.headers.get("range", "") for asked in far.asked if asked.path.endswith(layer.digest)
+        ]
         start = int(second_range.removeprefix("bytes=").removesuffix("-"))
         # What the other client has been given was in the file; of what was still on its way, the kill decides.
         assert first_range == "" and 1_000_000 <= start <= 2_500_000, "what the first one had was fetched again"
