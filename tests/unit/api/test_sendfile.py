@@ -69,7 +69,7 @@ async def test_every_byte_arrives_whatever_the_pace(
     data = os.urandom(SIZE)
     (tmp_path / "blob").write_bytes(data)
     loop = asyncio.get_running_loop()
-    reader, writer = await asyncio.open_connection(sock=near)
+    _, writer = await asyncio.open_connection(sock=near)
     steps = 0
 
     def moved() -> None:
