@@ -86,7 +86,7 @@ async def test_every_byte_arrives_whatever_the_pace(
         while len(got) < len(data) + 4:
             got.extend(await loop.sock_recv(far, 1 << 20))
 
-    sender = FileSender(writer.transport, loop, pace, moved)
+    sender = FileSender(cast("asyncio.Transport", writer.transport), loop, pace, moved)
     with (tmp_path / "blob").open("rb") as file:
         reading = asyncio.ensure_future(read())
         await sender.send(file.fileno(), 0, SIZE, b"head")
