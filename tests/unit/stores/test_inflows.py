@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
-import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -92,22 +90,6 @@ async def test_who_is_alone_is_hashed_beside_and_others_are_not(monkeypatch: pyt
     slow.go_on.set()
     await first
     waiting.check()
-    inflows.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a priority is a process's there")
-async def test_these_threads_stand_back_behind_the_loop() -> None:
-    inflows, kept = Inflows(), Kept()
-    priorities = set()
-
-    def write(piece: memoryview) -> None:
-        kept.write(piece)
-        priorities.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-
-    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    await inflows.empty(Sent(), write, kept.update)
-    assert priorities == {min(19, own + 5)}
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
     inflows.close()
 
 
