@@ -29,6 +29,7 @@ from uvicorn.server import ServerState
 from lading.api.exchange import STATUS_LINES, Exchange
 from lading.api.intake import LARGE, Intake
 from lading.api.sendfile import Pace
+from lading.api.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -48,26 +49,6 @@ class Timing:
     stall: float = 60.0
     head_bytes: int = 65_536
     most_connections: int = 10_000
-
-
-class Sweeper:
-    """Closes the connections that are past their deadline, once a second."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.connections: set[Connection] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, connection: Connection) -> None:
-        self.connections.add(connection)
-        if self._timer is None:
-            self._timer = self.loop.call_later(1.0, self._sweep)
-
-    def _sweep(self) -> None:
-        moment = self.loop.time()
-        for connection in [each for each in self.connections if each.deadline < moment]:
-            connection.expire()
-        self._timer = self.loop.call_later(1.0, self._sweep) if self.connections else None
 
 
 class Protocol:

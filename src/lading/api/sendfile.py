@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-_STEP = 1 << 19
+_STEP = 1 << 17
 _STRIDE = 1 << 22
 _ALONE_AFTER = 0.1
 _READ_AHEAD = 8 << 20
