@@ -8,8 +8,9 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-_STEP = 1 << 17
-_STRIDE = 1 << 22
+from lading.stores.blobs.disk import at_hand
+
+_SHORT, _STEP, _STRIDE = 1 << 17, 1 << 19, 1 << 22
 _ALONE_AFTER = 0.1
 _READ_AHEAD = 8 << 20
 
@@ -17,8 +18,9 @@ _READ_AHEAD = 8 << 20
 class Pace:
     """How much of a file is sent at a time, by one loop.
 
-    Whatever a socket takes at once costs least, and holds up all others for a millisecond; so it is less while there are
-    others: while requests that are not for files were answered within the last tenth of a second.
+    Whatever a socket takes at once costs least, and holds up all others for a millisecond. So it is little while there are
+    others (while requests that are not for files were answered within the last tenth of a second), and less than all where the
+    disk has to be waited for.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -29,9 +31,14 @@ class Pace:
         """Something other than a file was sent; ``now`` is the loop's time."""
         self._alone_from = now + _ALONE_AFTER
 
-    def step(self) -> int:
-        """The most to send now, in bytes."""
-        return _STRIDE if self._loop.time() > self._alone_from else _STEP
+    def step(self, file: int, offset: int, left: int) -> int:
+        """How many of the ``left`` bytes of a file to send now."""
+        if self._loop.time() <= self._alone_from:
+            return min(left, _SHORT)
+        most = min(left, _STRIDE)
+        if most > _STEP and at_hand(file, 1, offset + most - 1) is None:
+            return _STEP
+        return most
 
 
 class FileSender:
@@ -85,7 +92,9 @@ class FileSender:
                 if self.head:
                     return
             self._advise()
-            sent = os.sendfile(self.socket.fileno(), self.file, self.offset, min(self.left, self.pace.step()))
+            sent = os.sendfile(
+                self.socket.fileno(), self.file, self.offset, self.pace.step(self.file, self.offset, self.left)
+            )
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:

@@ -37,18 +37,47 @@ def pace(clock: Clock) -> Pace:
     return Pace(cast("asyncio.AbstractEventLoop", clock))
 
 
-def test_short_steps_only_while_there_are_others(clock: Clock, pace: Pace) -> None:
-    alone = pace.step()
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    """A file that was just written, so the system has it in memory."""
+    (tmp_path / "blob").write_bytes(bytes(SIZE))
+    with (tmp_path / "blob").open("rb") as opened:
+        yield opened.fileno()
+
+
+def test_short_steps_only_while_there_are_others(clock: Clock, pace: Pace, file: int) -> None:
+    alone = pace.step(file, 0, SIZE)
     pace.answered(clock.now)
-    beside = pace.step()
+    beside = pace.step(file, 0, SIZE)
     assert beside <= alone // 4
     clock.now += 0.05
-    assert pace.step() == beside
+    assert pace.step(file, 0, SIZE) == beside
     pace.answered(clock.now)
     clock.now += 0.09
-    assert pace.step() == beside, "the last answer counts"
+    assert pace.step(file, 0, SIZE) == beside, "the last answer counts"
     clock.now += 0.02
-    assert pace.step() == alone
+    assert pace.step(file, 0, SIZE) == alone
+
+
+def test_no_more_than_there_is(clock: Clock, pace: Pace, file: int) -> None:
+    assert pace.step(file, SIZE - 700_000, 700_000) == 700_000
+    pace.answered(clock.now)
+    assert pace.step(file, SIZE - 700, 700) == 700
+
+
+def test_what_the_disk_has_to_be_asked_for_is_sent_in_steps(
+    pace: Pace, file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or all others wait for a disk that is slow."""
+    whole = pace.step(file, 0, SIZE)
+    asked = []
+
+    def cold(descriptor: int, count: int, offset: int) -> None:
+        asked.append((descriptor, count, offset))
+
+    monkeypatch.setattr("lading.api.sendfile.at_hand", cold)
+    assert pace.step(file, 1000, SIZE) < whole
+    assert asked == [(file, 1, 1000 + whole - 1)]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid4
 
 from lading.errors import Unavailable
@@ -17,6 +18,7 @@ from lading.oci.hasher import Hasher
 
 _READ = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 @contextlib.contextmanager
@@ -86,11 +88,23 @@ def let_go(descriptor: int) -> None:
     What was deleted, or replaced by the same bytes, while somebody read or wrote it goes from the disk when it is closed: for a
     large file that takes a tenth of a second and more.
     """
-    if os.fstat(descriptor).st_nlink == 0:
-        with contextlib.suppress(RuntimeError):  # no loop, or one that ends
+    with contextlib.suppress(OSError, RuntimeError):  # nobody knows; or there is no loop, or one that ends
+        if os.fstat(descriptor).st_nlink == 0:
             asyncio.get_running_loop().run_in_executor(None, os.close, descriptor)
             return
     os.close(descriptor)
+
+
+def at_hand(descriptor: int, count: int, offset: int) -> bytes | None:
+    """What the system holds of a part in memory, read without waiting; None when the disk would be asked."""
+    if not _NOWAIT:
+        return None
+    data = bytearray(count)
+    try:
+        del data[os.preadv(descriptor, [data], offset, _NOWAIT) :]
+    except OSError:  # EAGAIN; or a file system that cannot say
+        return None
+    return cast("bytes", data)  # a copy would cost as much as reading it did
 
 
 def make(folder: Path) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from typing import cast
 
-from lading.stores.blobs.disk import let_go
+from lading.stores.blobs.disk import at_hand, let_go
 
 _CHUNK = 1 << 18
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 class LocalFile:
@@ -32,7 +30,7 @@ class LocalFile:
         loop, end = asyncio.get_running_loop(), offset + count
         while offset < end:
             size = min(_CHUNK, end - offset)
-            data = self._at_hand(offset, size)
+            data = at_hand(self._descriptor, size, offset)
             if data is not None:
                 await asyncio.sleep(0)  # a reader that takes all at once is not to have the loop for itself
             else:
@@ -41,17 +39,6 @@ class LocalFile:
                 raise EOFError("the file is shorter than it was")
             offset += len(data)
             yield data
-
-    def _at_hand(self, offset: int, count: int) -> bytes | None:
-        """What the kernel holds of a part in memory, read without a thread; None when the disk would be asked."""
-        if not _NOWAIT:
-            return None
-        data = bytearray(count)
-        try:
-            del data[os.preadv(self._descriptor, [data], offset, _NOWAIT) :]
-        except OSError:  # EAGAIN; or a file system that cannot say
-            return None
-        return cast("bytes", data)  # a copy would cost as much as reading it did
 
     def close(self) -> None:
         if self._descriptor >= 0:
