@@ -103,8 +103,6 @@ class Connection(asyncio.Protocol):
         self.intake: Intake | None = None  # reads it in the transport's place
         self.waiting: deque[Exchange] = deque()
         self.headers: list[tuple[bytes, bytes]] = []
-        self.hosts = 0
-        self.expects_continue = False
         self.far_side: dict[str, Any] = {}  # what the scope was asked of it
         self.url = b""
         self.head_bytes = 0
@@ -189,8 +187,6 @@ class Connection(asyncio.Protocol):
             return
         self.url = b""
         self.headers = []
-        self.hosts = 0
-        self.expects_continue = False
         self.in_head = True
         self.head_bytes = 0
 
@@ -202,14 +198,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.head_bytes += len(name) + len(value) + 4
-        if not self.in_head or self.intake is not None:  # behind the body come trailers, which nobody here wants
-            return
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"host":
-            self.hosts += 1
-        elif name == b"expect":
-            self.expects_continue = value.lower() == b"100-continue"
+        if self.in_head and self.intake is None:  # behind the body come trailers, which nobody here wants
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self.intake is not None:
@@ -220,7 +210,8 @@ class Connection(asyncio.Protocol):
             self._refuse_head()
             return
         version = self.parser.get_http_version()
-        if version != "1.0" and self.hosts != 1:
+        names = [name for name, _ in self.headers]
+        if version != "1.0" and names.count(b"host") != 1:
             self._refuse(400, "UNSUPPORTED", "a request has one Host header (RFC 9112, section 3.2)")
             return
         path, _, query = self.url.partition(b"?")
@@ -243,7 +234,7 @@ class Connection(asyncio.Protocol):
             "extensions": _PLAIN_EXTENSIONS if self.scheme == "http" else _TLS_EXTENSIONS,
         }
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
-        exchange = Exchange(self, scope, keep_alive, expects_continue=self.expects_continue)
+        exchange = Exchange(self, scope, keep_alive, expects_continue=b"expect" in names and self._expects_continue())
         self.incoming = exchange
         self.deadline = self.loop.time() + self.timing.stall
         if self.exchange is None:
@@ -252,6 +243,9 @@ class Connection(asyncio.Protocol):
             # as many as one read brought may wait; nothing more is read until they are answered
             self.waiting.append(exchange)
             self.hold_back()
+
+    def _expects_continue(self) -> bool:
+        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         if self.intake is not None:

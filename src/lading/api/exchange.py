@@ -19,19 +19,26 @@ _LOW_WATER = 1 << 18
 STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-_WIRE_NAMES: dict[bytes, bytes] = {
-    b"etag": b"ETag",
-    b"oci-filters-applied": b"OCI-Filters-Applied",
-    b"oci-subject": b"OCI-Subject",
-    b"oci-tag": b"OCI-Tag",
-    b"www-authenticate": b"WWW-Authenticate",
-}
+class _WireNames(dict[bytes, bytes]):
+    """Headers' names as they are written. They are case-insensitive, but people grep for ``Docker-Content-Digest``.
+
+    There are few, and all are our own or the operator's, so each is kept.
+    """
+
+    def __missing__(self, name: bytes) -> bytes:
+        written = self[name] = name.title()
+        return written
 
 
-def _wire_name(name: bytes) -> bytes:
-    # names are case-insensitive, but people grep for Docker-Content-Digest; there are few, and all are our own or the
-    # operator's, so each is kept
-    return _WIRE_NAMES.setdefault(name, name.title())
+_WIRE_NAMES = _WireNames(
+    {
+        b"etag": b"ETag",
+        b"oci-filters-applied": b"OCI-Filters-Applied",
+        b"oci-subject": b"OCI-Subject",
+        b"oci-tag": b"OCI-Tag",
+        b"www-authenticate": b"WWW-Authenticate",
+    }
+)
 
 
 class Line(Protocol):
@@ -196,10 +203,11 @@ class Exchange:
         head = [STATUS_LINES[status]]
         sized = False
         for name, value in message["headers"]:
-            head += (_WIRE_NAMES.get(name) or _wire_name(name), b": ", value, b"\r\n")
-            sized = sized or name == b"content-length"
+            head += (_WIRE_NAMES[name], b": ", value, b"\r\n")
+            if name == b"content-length":
+                sized = True
         for name, value in self.connection.default_headers:
-            head += (_WIRE_NAMES.get(name) or _wire_name(name), b": ", value, b"\r\n")
+            head += (_WIRE_NAMES[name], b": ", value, b"\r\n")
         if self.more_body:
             self.keep_alive = False  # what is left of the body would be taken for the next request
         if not sized and status >= 200 and status not in (204, 304):

@@ -69,6 +69,7 @@ class Request:
 
     __slots__ = (
         "_arguments",
+        "_first",
         "_proxies",
         "_receive",
         "alias",
@@ -93,6 +94,7 @@ class Request:
         self.alias = ""  # what was put before the repository's name that the client gave
         self.mountable = True  # whether a blob may be mounted from where the request says
         self._receive = receive
+        self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # so the first of a name stays
         self._arguments: list[tuple[str, str]] | None = None
         given = self.header(b"x-request-id")
         self.id = (
@@ -101,10 +103,7 @@ class Request:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that name."""
-        for own, value in self.scope["headers"]:
-            if own == name:
-                return value  # type: ignore[no-any-return]
-        return None
+        return self._first.get(name)
 
     def text(self, name: bytes) -> str:
         """The same as text, empty if absent."""
