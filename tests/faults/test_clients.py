@@ -12,11 +12,13 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.integration.workers import children, wait_until
+from tests.integration.workers import children, memory, wait_until
+from tests.support.accounts import WithAccounts
 from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
@@ -61,11 +63,6 @@ def connected(registry: Lading) -> socket.socket:
 def worker(registry: Lading) -> Path:
     [pid] = children(registry.pid)
     return Path(f"/proc/{pid}")
-
-
-def memory(registry: Lading) -> int:
-    """Resident bytes of the worker."""
-    return int((worker(registry) / "statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def files(registry: Lading) -> int:
@@ -147,7 +144,7 @@ def test_slow_by_the_byte(registry: Lading, count: Count) -> None:
 def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 1000
     number = min(10_000 if long else 3000, most)
-    before, open_before = memory(registry), files(registry)
+    before, open_before = memory(registry.pid), files(registry)
     idle = []
     try:
         for _ in range(number):
@@ -157,7 +154,7 @@ def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
         for connection in idle:
             assert connection.recv(12) == b"HTTP/1.1 200"
         assert serves(registry) < 30
-        grown = memory(registry) - before
+        grown = memory(registry.pid) - before
         assert grown < number * 16_000 + 20 * MEGABYTE
     finally:
         for connection in idle:
@@ -169,7 +166,7 @@ def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
 
 def test_bodies_that_never_end(registry: Lading, count: Count) -> None:
     """Some send on and on, some stop in the middle. Memory is bounded; who stands still is let go; all is cleaned up."""
-    before, open_before = memory(registry), files(registry)
+    before, open_before = memory(registry.pid), files(registry)
     head = b"POST /v2/a/blobs/uploads/?digest=%b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     head %= KEPT.digest.encode()
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
@@ -181,7 +178,7 @@ def test_bodies_that_never_end(registry: Lading, count: Count) -> None:
     for turn in range(60):
         for connection in endless:
             connection.sendall(chunk * 4)
-        peak = max(peak, memory(registry))
+        peak = max(peak, memory(registry.pid))
         if turn % 20 == 0:
             assert serves(registry) < 30
     assert peak - before < 80 * MEGABYTE
@@ -229,8 +226,27 @@ def test_many_small_requests(registry: Lading, long: bool, count: Count) -> None
             answered += (seen[-3:] + data).count(b"\r\n\r\n")
             seen = data[-3:]
         if done == number // 4 // 50 * 50:
-            warm = memory(registry)
-    grown = memory(registry) - warm
+            warm = memory(registry.pid)
+    grown = memory(registry.pid) - warm
     assert grown < 4 * MEGABYTE, "no growth"
     connection.close()
     count(f"clients: {number} small requests on one connection, {grown / 1000:.0f} kB of growth")
+
+
+def test_many_wrong_passwords(tmp_path: Path, count: Count) -> None:
+    """Each takes 19 MB to look at, which is given back."""
+    number = 200
+    with WithAccounts(tmp_path, {"lockout": {"attempts": 0, "addressattempts": 0}}) as registry:
+        registry.user("victim")
+
+        def wrong(each: int) -> int:
+            with Client(registry, auth=("victim", f"guess-{each}")) as client:
+                return client.get("/v2/").status_code
+
+        assert wrong(-1) == 401
+        before = memory(registry.pid)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(wrong, range(number))) <= {401, 503}
+        grown = memory(registry.pid) - before
+    assert grown < 10 * MEGABYTE
+    count(f"clients: {number} wrong passwords, {grown / 1000:.0f} kB of memory more")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from tests.faults.inputs import FOLDER, Corpus
 from tests.faults.offline import offline
 from tests.faults.operations import AUTHORIZATION, REPOSITORY, request, requests
 from tests.integration.kept import Kept, keep
-from tests.integration.workers import children
+from tests.integration.workers import memory
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.counts import Count
 from tests.support.http import Client
@@ -63,11 +62,6 @@ def answers(port: int, raw: bytes) -> Answered:
     return Answered(statuses, tuple(each.decode() for each in _CODE.findall(got)))
 
 
-def memory(server: Lading) -> int:
-    [worker] = children(server.pid)
-    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
 class Hammer:
     """Sends inputs, and looks at what comes back; ``fine`` are the failures that an answer may tell of."""
 
@@ -80,7 +74,7 @@ class Hammer:
 
     def strike(self, server: Lading, port: int, inputs: Iterator[bytes]) -> None:
         """Send all of these."""
-        warm, began_with = memory(server), self.sent
+        warm, began_with = memory(server.pid), self.sent
         for raw in inputs:
             began = time.monotonic()
             answered = answers(port, raw)
@@ -91,8 +85,8 @@ class Hammer:
             self.corpus.turned_out(raw, kind)
             self.sent += 1
             if self.sent - began_with == 2_000:
-                warm = memory(server)
-        self.grown = max(self.grown, memory(server) - warm)
+                warm = memory(server.pid)
+        self.grown = max(self.grown, memory(server.pid) - warm)
         assert self.grown < MOST_GROWTH
 
     def told(self, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -36,6 +37,12 @@ def one_client_per_worker(registry: Lading, number: int = 2) -> Iterator[list[Cl
 def children(pid: int) -> set[int]:
     """The processes a process has started and that live."""
     return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of the one worker of a server."""
+    [worker] = children(pid)
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "") -> None:
