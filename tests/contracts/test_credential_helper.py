@@ -87,6 +87,26 @@ def login(environment: Mapping[str, str], given: str) -> tuple[str, str]:
     return answer["Username"], answer["Secret"]
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("version > /dev/full", 1, "No space left"),
+        ("version >&-", 0, ""),
+        ("version | true", 0, ""),
+        ("get <&-", 1, ""),
+        (r"get < <(printf '\xff\xfe')", 1, ""),
+    ],
+)
+def test_streams_that_are_closed_full_or_no_text(
+    environment: dict[str, str], words: str, status: int, said: str
+) -> None:
+    done = run(["bash", "-c", f"{PROGRAM} {words}"], environment=environment, check=False)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
+
+
 def test_a_login_is_made_once_and_kept(amazon: Amazon, environment: dict[str, str], tmp_path: Path) -> None:
     for given in (ECR, f"https://{ECR}", f"https://{ECR}/", f"{ECR}\n"):
         assert login(environment, given) == ("AWS", "token-0")

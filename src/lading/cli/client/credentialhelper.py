@@ -28,8 +28,12 @@ def main() -> None:
         status, said = _answer(arguments[0] if len(arguments) == 1 else "")
     except LadingError as error:
         status, said = 1, " ".join(error.message.split())
-    if said:
-        print(said)
+    try:
+        print(said, end="\n" if said else "", flush=True)
+    except OSError as error:  # nobody reads, or a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again when it ends
+        print(f"docker-credential-lading: output: {error.strerror}", file=sys.stderr)
+        status = 1
     sys.exit(status)
 
 
@@ -41,7 +45,7 @@ def _answer(action: str) -> tuple[int, str]:
     if action not in {"get", "erase", "store"}:
         print(_USAGE, file=sys.stderr)
         return 2, ""
-    given = sys.stdin.read(_MAX_INPUT).strip()
+    given = sys.stdin.buffer.read(_MAX_INPUT).decode(errors="replace").strip() if sys.stdin else ""
     if action == "store":
         return 1, (
             "docker-credential-lading makes logins for registries of clouds and keeps no passwords: name it in "
