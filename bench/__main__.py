@@ -43,6 +43,7 @@ server in turn, so that whatever else the machine does meets all of them. Figure
 """
 _DEFAULT_COMMAND = ".venv/bin/lading serve"
 _REFERENCES = ("registry:2", "nginx")
+_DISTRIBUTION = "distribution"
 
 
 def main() -> int:
@@ -62,13 +63,13 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
     chosen = _chosen(arguments.only, _all(options))
-    _require(arguments.server, chosen)
+    _require(arguments.server, arguments.distribution, chosen)
     results, failed = report.Results(), list[str]()
     words = _commands(arguments)
     with ExitStack() as stack:
         temporary = Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.directory))
         stack.callback(_remove, temporary)
-        found = report.environment(temporary, list(words.values()))
+        found = report.environment(temporary, list(words.values()), arguments.distribution)
         shape = Shape(arguments.repositories, arguments.tags_each, arguments.blob_size)
         pulls = any(figure.static or figure.volume for figure in chosen)
         fixture = Fixture(temporary / "fixture", shape, "")
@@ -76,6 +77,10 @@ def _run(arguments: argparse.Namespace) -> None:
             fixture = _fixture(arguments.fixture or fixture.directory, shape)
             found["volume"] = f"{shape.repositories * shape.tags_each} tags in {shape.repositories} repositories"
         servers = _servers(arguments.server, words, fixture, temporary)
+        if arguments.distribution:
+            servers.append(
+                Registry(_DISTRIBUTION, fixture.volume, temporary / _DISTRIBUTION, binary=arguments.distribution)
+            )
         for server in servers if pulls else ():
             if isinstance(server, Lading):
                 _say(f"{server.name} adopts the volume")
@@ -108,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> None:
             found[f"memory of {server.name} after the pulls, each process"] = "; ".join(
                 f"peak {held.peak / 1e6:.0f} MB, {held.own / 1e6:.0f} MB its own" for held in server.memory()
             )
-    report.show(results, chosen, [server.name for server in servers], _REFERENCES, found)
+    report.show(results, chosen, [server.name for server in servers], (*_REFERENCES, _DISTRIBUTION), found)
     if arguments.json:
         whole = report.as_json(results, chosen, found, vars(options) | {"rounds": arguments.rounds})
         arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
@@ -138,6 +143,11 @@ def _arguments() -> argparse.Namespace:
         metavar="COMMAND",
         help=f"the command that serves, up to its configuration file (default {_DEFAULT_COMMAND!r}); "
         "repeated, the variants run beside each other",
+    )
+    parser.add_argument(
+        "--distribution",
+        metavar="BINARY",
+        help="the program of another version of registry:2 (distribution v3: registry), measured beside the others",
     )
     parser.add_argument("--repositories", type=int, help="repositories in the volume (default 10000)")
     parser.add_argument("--tags-each", type=int, default=10, help="tags in each (default 10)")
@@ -203,7 +213,7 @@ def _chosen(only: Sequence[str] | None, figures: Sequence[Figure]) -> list[Figur
     return [figure for figure in figures if not only or figure.name in only]
 
 
-def _require(kinds: Sequence[str], chosen: Sequence[Figure]) -> None:
+def _require(kinds: Sequence[str], distribution: str | None, chosen: Sequence[Figure]) -> None:
     """Say at once what is not installed, not after a minute of preparing."""
     if any(figure.static or figure.volume for figure in chosen):
         program("wrk", "wrk")
@@ -211,6 +221,8 @@ def _require(kinds: Sequence[str], chosen: Sequence[Figure]) -> None:
         program("docker-registry", "docker-registry")
     if "nginx" in kinds:
         program("nginx", "nginx-light")
+    if distribution and shutil.which(distribution) is None:
+        raise BenchmarkError(f"{distribution} (--distribution) is no program")
 
 
 def _commands(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.figures import Figure, Metric, Options, Round, Sample
 from bench.push import empty_server, payloads, push_all, push_as_containerd
-from bench.servers import BenchmarkError, Lading, Server, program
+from bench.servers import BenchmarkError, Lading, Server
 
 _LONG_AGO = 1_000
 _ALONE = 400
@@ -109,14 +109,14 @@ def _until(server: Server, index: Path, which: str) -> tuple[float, int]:
 
 
 def _stopped(turn: Round, root: Path, number: int) -> float:
-    """How long registry:2's collector works on the same blobs."""
+    """How long the collector of registry:2, or of a later version, works on the same blobs."""
     (root / "docker/registry/v2/repositories").mkdir(parents=True)
     _fill(root, number)
     server = turn.server.beside(root, turn.directory / "server")
     server.directory.mkdir()
-    configuration = server.command()[-1]
+    program, _, configuration = server.command()
     begin = time.monotonic()
-    command = [program("docker-registry", "docker-registry"), "garbage-collect", configuration]
+    command = [program, "garbage-collect", configuration]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - begin
     shutil.rmtree(turn.directory)

@@ -125,8 +125,8 @@ def as_json(
     }
 
 
-def environment(directory: Path, commands: Sequence[Sequence[str]]) -> dict[str, str]:
-    """The machine and the versions. ``commands`` are Lading's, each ``… serve``."""
+def environment(directory: Path, commands: Sequence[Sequence[str]], distribution: str | None) -> dict[str, str]:
+    """The machine and the versions. ``commands`` are Lading's, each ``… serve``; ``distribution`` another program, if any."""
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     found = {
@@ -138,6 +138,8 @@ def environment(directory: Path, commands: Sequence[Sequence[str]]) -> dict[str,
         "nginx": _version(["nginx", "nginx-light"], "-v"),
         "wrk": _version(["wrk", "wrk"], "-v"),
     }
+    if distribution:
+        found["distribution"] = _first_line([distribution, "--version"])
     for command in commands:
         version = _first_line([*command[: command.index("serve")], "--version"])
         found[" ".join(command)] = f"{version}, Python {platform.python_version()}{_commit()}"

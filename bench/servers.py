@@ -146,7 +146,10 @@ class Server(ABC):
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith(_THEIRS)},
+                env={
+                    **{name: value for name, value in os.environ.items() if not name.startswith(_THEIRS)},
+                    "OTEL_TRACES_EXPORTER": "none",  # distribution v3 would look for somebody to tell of each request
+                },
             )
         deadline = time.monotonic() + _START_SECONDS
         while not answers(self.port, tls=self.certificate is not None):
@@ -186,10 +189,17 @@ class Server(ABC):
 
 @dataclass
 class Registry(Server):
-    """registry:2, as Debian packages it."""
+    """registry:2, as Debian packages it; or, by the ``binary`` given, another version of it (distribution v3)."""
+
+    binary: str = ""
+
+    @property
+    def program(self) -> str:
+        """The path of its program."""
+        return self.binary or program("docker-registry", "docker-registry")
 
     def command(self) -> list[str]:
-        return [program("docker-registry", "docker-registry"), "serve", str(_configuration(self))]
+        return [self.program, "serve", str(_configuration(self))]
 
 
 @dataclass
