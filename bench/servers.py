@@ -156,7 +156,7 @@ class Server(ABC):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 output = (self.directory / "output.log").read_text(errors="replace")[-2000:]
                 raise BenchmarkError(f"{self.name} did not start: {shlex.join(self.command())}\n{output}")
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Ask it to end, and make it when it does not; safe to call twice."""
