@@ -76,11 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if pulls:
             fixture = _fixture(arguments.fixture or fixture.directory, shape)
             found["volume"] = f"{shape.repositories * shape.tags_each} tags in {shape.repositories} repositories"
-        servers = _servers(arguments.server, words, fixture, temporary)
-        if arguments.distribution:
-            servers.append(
-                Registry(_DISTRIBUTION, fixture.volume, temporary / _DISTRIBUTION, binary=arguments.distribution)
-            )
+        servers = _servers(arguments.server, words, arguments.distribution, fixture, temporary)
         for server in servers if pulls else ():
             if isinstance(server, Lading):
                 _say(f"{server.name} adopts the volume")
@@ -246,7 +242,7 @@ def _fixture(directory: Path, shape: Shape) -> Fixture:
 
 
 def _servers(
-    kinds: Sequence[str], words: dict[str, tuple[str, ...]], fixture: Fixture, temporary: Path
+    kinds: Sequence[str], words: dict[str, tuple[str, ...]], distribution: str | None, fixture: Fixture, temporary: Path
 ) -> list[Server]:
     """Every server asked for, over the volume; Lading's have a root of their own, that has to adopt it."""
     servers: list[Server] = []
@@ -257,6 +253,8 @@ def _servers(
         servers.append(Registry("registry:2", fixture.volume, temporary / "registry2"))
     if "nginx" in kinds:
         servers.append(Nginx("nginx", fixture.static, temporary / "nginx"))
+    if distribution:
+        servers.append(Registry(_DISTRIBUTION, fixture.volume, temporary / _DISTRIBUTION, binary=distribution))
     return servers
 
 

@@ -193,13 +193,8 @@ class Registry(Server):
 
     binary: str = ""
 
-    @property
-    def program(self) -> str:
-        """The path of its program."""
-        return self.binary or program("docker-registry", "docker-registry")
-
     def command(self) -> list[str]:
-        return [self.program, "serve", str(_configuration(self))]
+        return [self.binary or program("docker-registry", "docker-registry"), "serve", str(_configuration(self))]
 
 
 @dataclass

@@ -56,8 +56,7 @@ class Protocol:
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
-        self._sweeper: Sweeper | None = None
-        self._pace: Pace | None = None
+        self._shared: tuple[Sweeper, Pace] | None = None
 
     def __call__(
         self,
@@ -67,9 +66,9 @@ class Protocol:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         loop = _loop or asyncio.get_running_loop()
-        if self._sweeper is None or self._pace is None:
-            self._sweeper, self._pace = Sweeper(loop), Pace(loop)
-        return Connection(config, server_state, app_state, loop, self._timing, self._sweeper, self._pace)
+        if self._shared is None:
+            self._shared = Sweeper(loop), Pace(loop)
+        return Connection(config, server_state, app_state, loop, self._timing, *self._shared)
 
 
 class Connection(asyncio.Protocol):
