@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.integration.workers import wait_until
 from tests.support.http import Client
+from tests.support.patience import eventually
 from tests.support.ports import free_port
 from tests.support.process import listening
 
@@ -71,7 +71,7 @@ class Server:
         """A client of it, until it is killed at the end if not at the step ``at``, counted once :meth:`arm` is called."""
         pid = self._order(at, "serve", str(self.configuration), only=only)
         try:
-            wait_until(listening(self.port), 60, f"serving\n{self.said}")
+            eventually(listening(self.port), f"serving\n{self.said}")
             with Client(f"http://127.0.0.1:{self.port}") as client:
                 yield client
         finally:
@@ -79,7 +79,7 @@ class Server:
                 os.killpg(pid, signal.SIGKILL)
             self.launcher.ask({"wait": pid})
             # the workers may take a moment longer to die, and hold the port till then
-            wait_until(lambda: not listening(self.port)(), what="the port free again")
+            eventually(lambda: not listening(self.port)(), what="the port free again")
             self.counter.unlink(missing_ok=True)
 
     def run(self, *words: str | Path, at: int = 0) -> int:

@@ -20,13 +20,13 @@ from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.transport import Policy
 from tests.faults.test_disk import filled, small_disk
-from tests.integration.workers import wait_until
 from tests.support import images
 from tests.support.access import certificates
 from tests.support.client import User
 from tests.support.cutting import DOWN, UP, Cutting
 from tests.support.http import Client
 from tests.support.lading import PROGRAM, Lading
+from tests.support.patience import eventually
 from tests.support.process import Process
 from tests.support.scripted import Answer, Asked, Scripted
 from tests.unit.remotes.far import of
@@ -101,7 +101,7 @@ def test_an_interrupted_pull_leaves_nothing(
     pull = pulling(user, f"{server.host}/x", tmp_path, *there).start()
     where = user.store if not words else tmp_path
     assert holding.held.wait(20)
-    wait_until(lambda: any(one.stat().st_size > 1 << 20 for one in unfinished(where)))
+    eventually(lambda: any(one.stat().st_size > 1 << 20 for one in unfinished(where)))
     pull.signal(number)
     assert pull.wait() == 128 + number
     pull.stop()
@@ -117,7 +117,7 @@ def test_what_a_killed_pull_left_is_swept_and_the_next_one_goes_well(
     server, holding = far_side
     pull = pulling(user, f"{server.host}/x", tmp_path).start()
     assert holding.held.wait(20)
-    wait_until(lambda: len(unfinished(user.store)) > 0)
+    eventually(lambda: len(unfinished(user.store)) > 0)
     user("copy", f"oci:{images.write_layout(tmp_path / 'other', {'x': images.image('other')})}", "local:other")
     user("rmi", "other")
     assert unfinished(user.store), "what is being written is not swept"

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workers import children, memory, wait_until
+from tests.integration.workers import children, memory
 from tests.support.accounts import WithAccounts
 from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -110,8 +111,8 @@ def test_gone_at_any_byte(registry: Lading, long: bool, count: Count) -> None:
         assert client.head(f"/v2/a/blobs/{digest_of(data)}").status_code == 404
         assert client.manifest("a", "cut").status_code == 404
     serves(registry)
-    wait_until(lambda: files(registry) <= before + 2, what="every file is closed")
-    wait_until(lambda: uploads(registry) == [], 60, "every upload is gone")
+    eventually(lambda: files(registry) <= before + 2, what="every file is closed")
+    eventually(lambda: uploads(registry) == [], "every upload is gone")
     count(f"clients: {gone} gone at any byte")
 
 
@@ -159,7 +160,7 @@ def test_thousands_idle(registry: Lading, long: bool, count: Count) -> None:
     finally:
         for connection in idle:
             connection.close()
-    wait_until(lambda: files(registry) <= open_before + 2, 60, "every connection is closed")
+    eventually(lambda: files(registry) <= open_before + 2, "every connection is closed")
     assert serves(registry) < 30
     count(f"clients: {number} idle connections, {grown / number / 1000:.1f} kB of memory each")
 
@@ -189,8 +190,8 @@ def test_bodies_that_never_end(registry: Lading, count: Count) -> None:
             while connection.recv(4096):
                 pass  # the registry ends it
         connection.close()
-    wait_until(lambda: files(registry) <= open_before + 2, 60, "every file is closed")
-    wait_until(lambda: uploads(registry) == [], 60, "every upload is gone")
+    eventually(lambda: files(registry) <= open_before + 2, "every file is closed")
+    eventually(lambda: uploads(registry) == [], "every upload is gone")
     count(
         f"clients: 8 bodies without end and 50 that stood still, {(peak - before) / MEGABYTE:.0f} MB of memory at most"
     )
@@ -206,7 +207,7 @@ def test_uploads_that_nobody_finishes(registry: Lading, long: bool, count: Count
             if each % 3 == 0:
                 assert client.patch(begun.headers["location"], content=b"begun, and never finished").status_code == 202
         assert files(registry) <= open_before + 4, "an unfinished upload holds no file"
-        wait_until(lambda: uploads(registry) == [], 60, "every upload is given up")
+        eventually(lambda: uploads(registry) == [], "every upload is given up")
         client.push("a", image("after"), "after")
     count(f"clients: {number} uploads never finished, all given up")
 

@@ -14,10 +14,11 @@ import httpx2
 import pytest
 
 from tests.integration.test_mirror import Far
-from tests.integration.workers import children, wait_until
+from tests.integration.workers import children
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.scripted import Scripted
 
 DATA = b"".join(noise("disk", 8 << 20))
@@ -205,7 +206,7 @@ def test_a_client_that_does_not_wait_for_its_download(tmp_path: Path) -> None:
                 reader.sendall(f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nhost: {registry.host}\r\n\r\n".encode())
                 assert reader.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert client.get(f"/v2/a/blobs/{DIGEST}").content == DATA
-        wait_until(lambda: len(list(Path(f"/proc/{worker}/fd").iterdir())) <= before, what="every file is closed")
+        eventually(lambda: len(list(Path(f"/proc/{worker}/fd").iterdir())) <= before, what="every file is closed")
         assert "Traceback" not in registry.output
 
 
@@ -230,5 +231,5 @@ def test_a_mirror_on_a_full_disk_says_so_and_goes_on_where_it_stopped(small_disk
             answers.append(client.get(path))
             return answers[-1].status_code == 200
 
-        wait_until(there, 60)
+        eventually(there)
         assert answers[-1].content == layer.data

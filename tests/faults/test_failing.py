@@ -18,12 +18,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.workers import children, wait_until
+from tests.integration.workers import children
 from tests.support.counts import Count
 from tests.support.http import Client
 from tests.support.images import Image, digest_of, image
 from tests.support.lading import Lading
 from tests.support.packages import program
+from tests.support.patience import eventually
 
 CALLS = ("pwritev2", "pwritev", "pwrite64", "fdatasync", "fsync", "rename", "mkdir", "ftruncate", "unlink", "unlinkat")
 KEPT = image("kept", (4000,))
@@ -36,12 +37,12 @@ def failing(worker: int, call: str, error: str, first: int) -> Iterator[None]:
     words = [program("strace"), "-f", "-q", "-p", str(worker), "-e", f"trace={call}", "-e", fault, "-o", os.devnull]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as tracer:
         try:
-            wait_until(lambda: all(traced(worker)), what="every thread is traced")
+            eventually(lambda: all(traced(worker)), what="every thread is traced")
             yield
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.wait(20)
-    wait_until(lambda: not any(traced(worker)), what="no thread is traced")
+    eventually(lambda: not any(traced(worker)), what="no thread is traced")
 
 
 def traced(worker: int) -> list[bool]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx2
 
-from tests.integration.workers import wait_until
 from tests.support.http import Client
 from tests.support.images import Image, image
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.postgres import USER, Postgres, wait_until_streaming
 
 IMAGE = image("kept", (3000,))
@@ -58,7 +58,7 @@ def pushing(registry: Lading) -> Iterator[Pusher]:
     pusher = Pusher(registry)
     pusher.start()
     try:
-        wait_until(lambda: len(pusher.acknowledged) > 5, what="pushes begin")
+        eventually(lambda: len(pusher.acknowledged) > 5, what="pushes begin")
         yield pusher
     finally:
         pusher.end()
@@ -67,7 +67,7 @@ def pushing(registry: Lading) -> Iterator[Pusher]:
 def more(pusher: Pusher) -> None:
     """Pushes succeed again."""
     before = len(pusher.acknowledged)
-    wait_until(lambda: len(pusher.acknowledged) > before + 5, 30, "pushes go on")
+    eventually(lambda: len(pusher.acknowledged) > before + 5, "pushes go on")
 
 
 def refused_with_503(answer: httpx2.Response) -> None:
@@ -84,7 +84,7 @@ def test_a_database_that_is_killed_and_started_again(tmp_path: Path) -> None:
             pull_everywhere(registry)
             with pushing(registry) as pusher:
                 server.kill9()
-                wait_until(lambda: bool(pusher.refused), what="a push is refused")
+                eventually(lambda: bool(pusher.refused), what="a push is refused")
                 what_can_be_had_without_it(registry)
                 server.start()
                 more(pusher)
@@ -142,7 +142,7 @@ def test_a_standby_takes_the_place_of_the_primary(tmp_path: Path) -> None:
                 client.push(NAME, IMAGE, "latest")
                 with pushing(registry) as pusher:
                     primary.kill9()
-                    wait_until(lambda: bool(pusher.refused), what="a push is refused")
+                    eventually(lambda: bool(pusher.refused), what="a push is refused")
                     standby.promote()
                     more(pusher)
                 for answer in pusher.refused:

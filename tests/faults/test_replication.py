@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.cutting import DOWN, UP, Cutting
 from tests.support.images import image
-from tests.support.replication import Replicating, until
+from tests.support.patience import eventually
+from tests.support.replication import Replicating
 
 _SIZE = 6_000_000
 _TENTHS = [_SIZE * number // 10 for number in range(1, 10)]
@@ -79,6 +80,6 @@ def test_two_that_replicate_to_each_other_while_each_is_killed(here: Replicating
             registry.digest(name, "v1") == digest for registry in (here, there) for name, digest in pushed.items()
         )
 
-    until(same, "both have everything")
+    eventually(same, "both have everything")
     for registry in (here, there):
         registry.run("verify", "--config", registry.configuration)

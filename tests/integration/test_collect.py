@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lading.jobs.leases import COLLECTION
 from tests.support.http import Client
 from tests.support.images import Image, image, index
 from tests.support.lading import PROGRAM, Lading
+from tests.support.patience import eventually
 from tests.support.process import run
 
 SETTINGS = {"collect": {"enabled": False}}
@@ -194,23 +195,16 @@ def test_only_one_at_a_time_whoever_began_it(tmp_path: Path) -> None:
                 assert "waiting for its end" in begun.stderr.readline()
                 assert begun.poll() is None
                 job = int(re.findall(r"\d+", jobs(registry, "run", "collect"))[0])
-                until(lambda: "waits for one that was begun from the shell" in jobs(registry, "show", str(job)))
+                eventually(lambda: "waits for one that was begun from the shell" in jobs(registry, "show", str(job)))
                 release(index)
                 out, errors = begun.communicate(timeout=60)
             assert (begun.returncode, errors) == (0, "")
             assert "0 manifests and 0 blobs deleted" in out
-            until(lambda: "done" in jobs(registry, "show", str(job)))
+            eventually(lambda: "done" in jobs(registry, "show", str(job)))
 
 
 def jobs(registry: Lading, *words: str) -> str:
     return run([PROGRAM, "jobs", *words, "--config", registry.configuration]).stdout
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @contextmanager

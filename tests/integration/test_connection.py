@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kept import NAME, Kept, keep
-from tests.integration.wire import Wire, ask, eventually
+from tests.integration.wire import Wire, ask
 from tests.support.access import certificates
 from tests.support.http import Client
 from tests.support.images import digest_of
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.server import RegistryServer
 
 GET = "GET /v2/ HTTP/1.1\r\nHost: x\r\n"
@@ -363,7 +364,7 @@ def test_downloads_whose_clients_go_away(server: Lading, client: Client) -> None
         if number % 2:
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wire.socket.close()
-    eventually("files and sockets are closed", lambda: descriptors(server) <= before + 1)
+    eventually(lambda: descriptors(server) <= before + 1, "files and sockets are closed")
     assert client.get(f"/v2/bad/downloads/blobs/{digest}").content == data
 
 
@@ -449,13 +450,13 @@ def test_a_reader_that_does_not_read_is_not_waited_for(impatient: Kept) -> None:
     idle = descriptors(server)
     with Client(server) as client:
         digest = client.push_blob("bad/unread", bytes(32 << 20))
-    eventually("the pushing connection is closed", lambda: descriptors(server) <= idle)
+    eventually(lambda: descriptors(server) <= idle, "the pushing connection is closed")
     before = descriptors(server)
     with Wire(server) as wire:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.request("GET", f"/v2/bad/unread/blobs/{digest}")
-        eventually("the blob is being sent", lambda: descriptors(server) > before)
-        eventually("the server gives up, and lets go of file and socket", lambda: descriptors(server) <= before)
+        eventually(lambda: descriptors(server) > before, "the blob is being sent")
+        eventually(lambda: descriptors(server) <= before, "the server gives up, and lets go of file and socket")
 
 
 # ---- over TLS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import images
 from tests.support.http import Client
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.ports import free_port
 
 
@@ -20,13 +20,6 @@ def debug(port: int, path: str, **options: Any) -> httpx2.Response:
     return httpx2.request(
         options.pop("method", "GET"), f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=10, **options
     )
-
-
-def eventually(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_health(tmp_path: Path) -> None:

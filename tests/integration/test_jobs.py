@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2
@@ -17,10 +17,10 @@ from lading.jobs.executions import Execution, Executions
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.queue import JobQueue
 from lading.stores.metadata.engine import open_index
-from tests.integration.workers import wait_until
 from tests.support.http import Client
 from tests.support.images import image, noise
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.ports import free_port
 from tests.support.receiver import Receiver
 from tests.support.volume import Volume
@@ -45,10 +45,6 @@ def rows(registry: Lading) -> Sequence[Execution]:
             await metadata.close()
 
     return asyncio.run(read())
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    wait_until(condition, 30, what)
 
 
 def test_a_collection_by_hand_and_what_is_told_of_it(tmp_path: Path) -> None:
@@ -105,14 +101,14 @@ def test_a_job_of_a_killed_worker_is_done_by_another(tmp_path: Path) -> None:
         os.kill(process, signal.SIGSTOP)
         stopped = time.monotonic()
         try:
-            wait_until(lambda: rows(registry)[0].attempts == 2, 30, "another process")
+            eventually(lambda: rows(registry)[0].attempts == 2, "another process")
             assert 4 < time.monotonic() - stopped < 25
             [after] = rows(registry)
             assert (after.id, after.state) == (before.id, "running")
             assert after.process != before.process
         finally:
             os.kill(process, signal.SIGCONT)
-        wait_until(lambda: "(notify) stops: another process" in registry.output, 30, "the first one told")
+        eventually(lambda: "(notify) stops: another process" in registry.output, "the first one told")
         with Client(registry) as client:
             client.push_blob("a", DATA)
         assert len(receiver.wait(1)) == 1

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kept import Kept, keep
-from tests.integration.wire import Wire, eventually
+from tests.integration.wire import Wire
 from tests.support.http import Client
 from tests.support.images import digest_of
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 
 DATA = b"".join(hashlib.sha512(b"%d" % number).digest() for number in range(60_000))
 """Some 3.8 MB, no two parts alike."""
@@ -128,7 +129,7 @@ def test_a_large_body_that_breaks_off(server: Lading, client: Client, chunked: b
     else:
         uploads = server.storage / "docker/registry/v2/repositories/large/bodies/_uploads"
         file = uploads / path.partition("?")[0].rpartition("/")[2]
-        eventually("bytes arrive", lambda: file.stat().st_size > 1_000_000, 30)
+        eventually(lambda: file.stat().st_size > 1_000_000, "bytes arrive")
     if how == "reset":
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.socket.close()

@@ -15,8 +15,9 @@ from tests.support import images
 from tests.support.access import write_htpasswd
 from tests.support.accounts import ADMIN, PASSWORD
 from tests.support.http import Client
+from tests.support.patience import eventually
 from tests.support.peer import Peer
-from tests.support.replication import Replicating, made, until
+from tests.support.replication import Replicating, made
 from tests.support.scripted import Answer, Scripted
 
 LOGIN = {"username": "alice", "password": "wonder land?"}
@@ -129,7 +130,7 @@ def test_a_tag_that_is_gone_there_goes_unless_it_is_to_stay(near: Replicating) -
             ).status_code
             == 200
         )
-        until(lambda: client.manifest("stays/a", "one").status_code == 404, "the setting is heard of")
+        eventually(lambda: client.manifest("stays/a", "one").status_code == 404, "the setting is heard of")
 
 
 def test_another_login_or_another_project_of_that_name_is_heard_of(near: Replicating) -> None:
@@ -144,13 +145,13 @@ def test_another_login_or_another_project_of_that_name_is_heard_of(near: Replica
             near.operator.put(f"/registries/{endpoint}", json={"access_key": "a", "access_secret": "b"}).status_code
             == 200
         )
-        until(lambda: client.manifest("moved/a", "one").status_code == 200, "the login is heard of")
+        eventually(lambda: client.manifest("moved/a", "one").status_code == 200, "the login is heard of")
         assert near.operator.delete("/projects/moved/repositories/a").status_code == 200
         assert near.operator.delete("/projects/moved").status_code == 200
         made(near.operator.post("/projects", json={"project_name": "moved", "metadata": {"public": "true"}}))
         answer.tags.clear()
         near.push("moved/a", OTHER, "one")
-        until(lambda: client.manifest("moved/a", "one").status_code == 200, "the other project is heard of")
+        eventually(lambda: client.manifest("moved/a", "one").status_code == 200, "the other project is heard of")
         pull(client, "moved/a", OTHER, "one")
 
 
@@ -170,7 +171,7 @@ def test_a_full_quota_makes_room_and_refuses_nothing(near: Replicating) -> None:
             await tx.execute(_DUE)  # type: ignore[attr-defined]
 
         near.work(age)
-        until(lambda: used() <= 1_000_000, "there is room again")
+        eventually(lambda: used() <= 1_000_000, "there is room again")
         pull(client, "full/a", BIG, "big")
 
 

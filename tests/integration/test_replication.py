@@ -15,8 +15,9 @@ from tests.support.access import certificates, write_htpasswd
 from tests.support.accounts import ADMIN, PASSWORD
 from tests.support.http import Client
 from tests.support.images import artifact, image, index
+from tests.support.patience import eventually
 from tests.support.peer import Peer
-from tests.support.replication import Replicating, made, until
+from tests.support.replication import Replicating, made
 
 _DUE = Statement(text("UPDATE schedules SET next_at = 0 WHERE name = :called"))
 
@@ -262,15 +263,15 @@ def test_a_push_and_a_deletion_are_followed(here: Replicating, there: Replicatin
     )
     pushed, later = image("event"), image("event/later")
     here.push("events/app", pushed, "v1", "v2", "other")
-    until(lambda: there.digest("events/app", "v2"), "v2")
-    until(lambda: there.digest("events/app", "v1"), "v1")
+    eventually(lambda: there.digest("events/app", "v2"), "v2")
+    eventually(lambda: there.digest("events/app", "v1"), "v1")
     here.push("events/app", later, "v1")
-    until(lambda: there.digest("events/app", "v1") == later.digest, "v1 moved")
+    eventually(lambda: there.digest("events/app", "v1") == later.digest, "v1 moved")
     subject = {"mediaType": pushed.manifest.media_type, "digest": pushed.digest, "size": pushed.manifest.size}
     signature = here.push("events/app", artifact("signature", subject))
-    until(lambda: there.digest("events/app", signature), "the signature")
+    eventually(lambda: there.digest("events/app", signature), "the signature")
     here.untag("events/app", "v2")
-    until(lambda: not there.digest("events/app", "v2"), "v2 gone")
+    eventually(lambda: not there.digest("events/app", "v2"), "v2 gone")
     assert there.digest("events/app", "v1") == later.digest
     assert there.digest("events/app", "other") == ""
     found = here.operator.get("/replication/executions", params={"policy_id": policy, "trigger": "event_based"}).json()
@@ -289,7 +290,7 @@ def test_a_deletion_takes_away_only_what_a_policy_brings(here: Replicating, ther
         registry.push("keeps/app", artifact("keeps"), "sbom")
     here.untag("keeps/app", "v1")
     here.untag("keeps/app", "sbom")
-    until(lambda: not there.digest("keeps/app", "sbom"), "the artifact gone")
+    eventually(lambda: not there.digest("keeps/app", "sbom"), "the artifact gone")
     executions = "/replication/executions"
     for policy in (labelled, artifacts):
         for one in here.operator.get(executions, params={"policy_id": policy}).json():
@@ -302,7 +303,7 @@ def test_the_clock_begins_a_policy(here: Replicating, there: Replicating, far: i
     policy = here.policy("clock", to=far, filters=[{"type": "name", "value": "none/**"}], trigger=scheduled)
     name = f"replication-{policy}"
     here.work(lambda tx: tx.execute(_DUE, called=name))
-    found = until(
+    found = eventually(
         lambda: here.operator.get("/replication/executions", params={"policy_id": policy}).json(), "an execution"
     )
     assert found[0]["trigger"] == "scheduled"
@@ -320,12 +321,14 @@ def test_an_execution_is_stopped_and_the_next_one_begins_behind_it(
     here.push("slow/app", image("slow", [900_000]), "v1")
     policy = here.policy("slow", to=far, filters=[{"type": "name", "value": "slow/**"}], speed=1)
     first = made(here.operator.post("/replication/executions", json={"policy_id": policy}))
-    until(lambda: here.execution(first)["in_progress"] == 1 and here.tasks(first)[0]["status"] == "InProgress", "begun")
+    eventually(
+        lambda: here.execution(first)["in_progress"] == 1 and here.tasks(first)[0]["status"] == "InProgress", "begun"
+    )
     second = made(here.operator.post("/replication/executions", json={"policy_id": policy}))
     assert here.operator.delete(f"/replication/policies/{policy}").status_code == 412
     assert here.operator.put(f"/replication/executions/{first}").status_code == 200
     assert (here.execution(first)["status"], here.execution(first)["stopped"]) == ("Stopped", 1)
-    until(lambda: here.tasks(second) and here.tasks(second)[0]["status"] == "InProgress", "the second began")
+    eventually(lambda: here.tasks(second) and here.tasks(second)[0]["status"] == "InProgress", "the second began")
     assert there.digest("slow/app", "v1") == ""
     assert here.operator.put(f"/replication/executions/{second}").status_code == 200
     assert here.operator.delete(f"/replication/policies/{policy}").status_code == 200
@@ -410,7 +413,7 @@ def test_registry_2_with_a_password_is_served_both_ways(here: Replicating, tmp_p
             listed = client.manifest(f"{project}/app", ours.digest.replace(":", "-")).json()["manifests"]
             assert [one["digest"] for one in listed] == [signature]
             here.untag(f"{project}/app", "v2")
-            follow = until(
+            follow = eventually(
                 lambda: here.operator.get(
                     "/replication/executions", params={"policy_id": policy, "trigger": "event_based"}
                 ).json(),

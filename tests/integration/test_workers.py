@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.workers import children, one_client_per_worker, wait_until, worker_of
+from tests.integration.workers import children, one_client_per_worker, worker_of
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.process import socket_at
 
 DATA = b"".join(noise("workers", 3_000_000))
@@ -102,7 +103,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(registry: Lading) -> No
     assert len(before) == 2
     for worker in before:
         os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: len(children(registry.pid) - before) == 2, what="two new workers")
+    eventually(lambda: len(children(registry.pid) - before) == 2, what="two new workers")
     with one_client_per_worker(registry) as clients:
         for client in clients:
             assert client.manifest("a", "latest").content == made.manifest.data
@@ -186,7 +187,7 @@ def test_two_workers_share_a_unix_socket(tmp_path: Path) -> None:
     registry = Lading(tmp_path, {"http": {"net": "unix", "addr": str(path)}}, workers=2)
     registry.ready = socket_at(path)
     with registry:
-        wait_until(lambda: len(children(registry.pid)) == 2, what="two workers")
+        eventually(lambda: len(children(registry.pid)) == 2, what="two workers")
         workers = children(registry.pid)
         with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://registry") as client:
             for _ in range(20):
@@ -199,7 +200,7 @@ def test_no_worker_outlives_its_parent(registry: Lading) -> None:
     workers = children(registry.pid)
     os.kill(registry.pid, signal.SIGKILL)
     registry.wait()
-    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), what="workers gone")
+    eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), what="workers gone")
 
 
 def test_hup_renews_the_workers_and_refuses_nobody(registry: Lading) -> None:
@@ -228,9 +229,9 @@ def test_hup_renews_the_workers_and_refuses_nobody(registry: Lading) -> None:
     try:
         time.sleep(0.3)
         registry.signal(signal.SIGHUP)
-        wait_until(lambda: len(children(registry.pid) - before) == 2, what="two new workers")
+        eventually(lambda: len(children(registry.pid) - before) == 2, what="two new workers")
         told = answered
-        wait_until(lambda: answered > told + 10 or bool(failures), what="answers of the new workers")
+        eventually(lambda: answered > told + 10 or bool(failures), what="answers of the new workers")
     finally:
         stop.set()
         asking.join()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -146,11 +145,3 @@ def ask(
     """One request on a connection of its own."""
     with Wire(server) as wire:
         return wire.request(method, target, headers, body).expect(to_head=method == "HEAD")
-
-
-def eventually(what: str, holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until the callable *holds* says so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
-        time.sleep(0.02)

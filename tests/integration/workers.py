@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,10 +42,3 @@ def memory(pid: int) -> int:
     """Resident bytes of the one worker of a server."""
     [worker] = children(pid)
     return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ import httpx2
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
 from tests.support.images import Image, Index
+from tests.support.patience import eventually
 from tests.support.server import merged
 
-PATIENCE = 60
 NETWORKS = {"replication": {"networks": ["127.0.0.0/8"]}}
 
 
@@ -86,7 +84,7 @@ class Replicating(WithAccounts):
             found = self.execution(execution)
             return None if found["status"] == "InProgress" else found
 
-        return until(look, f"execution {execution}")
+        return eventually(look, f"execution {execution}")
 
     def execution(self, number: int) -> dict[str, Any]:
         found: dict[str, Any] = self.operator.get(f"/replication/executions/{number}").json()
@@ -108,12 +106,3 @@ def made(answer: httpx2.Response) -> int:
     """The id of what was made, from its Location."""
     assert answer.status_code == 201, answer.text
     return int(answer.headers["location"].rpartition("/")[2])
-
-
-def until(look: Callable[[], Any], what: str) -> Any:
-    """The first answer that is not nothing."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what}: nothing came of it in {PATIENCE} s"
-        time.sleep(0.05)
-    return found

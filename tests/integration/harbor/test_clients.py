@@ -16,7 +16,7 @@ from tests.integration.harbor.conftest import ADMIN, API, PASSWORD, As, add_proj
 from tests.support.http import Client
 from tests.support.images import image
 from tests.support.lading import Lading
-from tests.support.replication import until
+from tests.support.patience import eventually
 
 EVERYTHING = {
     "auth_mode": "db_auth",
@@ -204,7 +204,7 @@ def test_the_audit_log_is_purged_as_it_was_planned(admin: Client) -> None:
 
     now = {"schedule": {"type": "Manual"}, "parameters": {**parameters, "audit_retention_hour": 0, "dry_run": True}}
     number = made(admin.post("/system/purgeaudit/schedule", json=now))
-    run = until(lambda: over(admin.get(f"/system/purgeaudit/{number}").json()), "the purge has run")
+    run = eventually(lambda: over(admin.get(f"/system/purgeaudit/{number}").json()), "the purge has run")
     assert (run["job_name"], run["job_kind"], run["job_status"]) == ("PURGE_AUDIT_LOG", "MANUAL", "Success")
     assert json.loads(run["job_parameters"])["found"] > 0
     assert "would go" in admin.get(f"/system/purgeaudit/{number}/log").text

@@ -20,7 +20,7 @@ from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.directory import GROUPS, PEOPLE, SEARCHER, SEARCHERS_WORD, WORD, Slapd
 from tests.support.http import Client
 from tests.support.issuer import CLIENT, SECRET, Issuer
-from tests.support.replication import until
+from tests.support.patience import eventually
 
 OFF = {"auth_mode": "db_auth"}
 
@@ -167,7 +167,7 @@ def test_whoever_is_gone_is_found_by_the_job(server: WithAccounts, admin: Client
         return user is not None and user.disabled
 
     server.work(compare)
-    until(lambda: server.work(is_out), "the job has compared")
+    eventually(lambda: server.work(is_out), "the job has compared")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from lading.config.health import Health as Settings
 from lading.control.health import Health
 from lading.stores.blobs.filesystem import FilesystemStore
+from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.receiver import Receiver
 
@@ -28,12 +29,6 @@ async def looking(root: Path, **settings: Any) -> AsyncIterator[Health]:
         yield health
     finally:
         await health.stop()
-
-
-async def until(condition: Any, seconds: float = 10) -> None:
-    with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await anyio.sleep(0.01)
 
 
 async def test_without_checks_all_is_well(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lading.jobs.queue import JobQueue
 from lading.jobs.worker import Worker
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.transaction import Metadata
+from tests.support.patience import until
 from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
@@ -62,12 +63,6 @@ async def emit(metadata: Metadata, first: int, last: int) -> None:
             await outbox.emit(tx, TagDeleted(repository="a", by=By(), tag=str(number)))
 
     await metadata.write(push)
-
-
-async def until(condition: Any, seconds: float = 20) -> None:
-    with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await anyio.sleep(0.02)
 
 
 def tags(receiver: Receiver) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lading.jobs.kinds import Kind, Task
 from lading.jobs.queue import JobQueue
 from lading.stores.metadata.schema.work import jobs
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+from tests.support.patience import until
 
 pytestmark = pytest.mark.anyio
 
@@ -45,13 +45,6 @@ def notes(folder: Path) -> list[list[int]]:
     """What was done: job, attempt, process."""
     file = folder / "notes"
     return [[int(word) for word in line.split()] for line in file.read_text().splitlines()] if file.exists() else []
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 async def enqueue(metadata: Metadata, kind: str, count: int) -> None:

@@ -19,7 +19,7 @@ from lading.registry.fills import Fill, Reader
 from lading.stores.blobs.base import UploadSession
 from lading.stores.blobs.filesystem import FilesystemStore
 from lading.stores.blobs.localfile import LocalFile
-from tests.integration.wire import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ def files() -> Iterator[None]:
     """Nothing stays open; what has no name any more is closed by a thread."""
     before = held()
     yield
-    eventually("all files closed", lambda: not held() - before)
+    eventually(lambda: not held() - before, "all files closed")
 
 
 class Apart:

@@ -14,7 +14,7 @@ import pytest
 from lading.errors import CredentialsError
 from lading.remotes import helpers
 from lading.remotes.credentials import Credential, Keyring
-from tests.integration.workers import wait_until
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +102,7 @@ async def test_who_has_had_enough_does_not_wait_for_a_helper(install: Install, t
     install("hangs", f"touch {tmp_path}/begun; exec sleep 90")
     asked = asyncio.ensure_future(helpers.get("hangs", "r.lab", limit=90))
     async with asyncio.timeout(60):
-        await asyncio.to_thread(wait_until, (tmp_path / "begun").exists)
+        await asyncio.to_thread(eventually, (tmp_path / "begun").exists)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
