@@ -268,7 +268,7 @@ class Registry:
             await self.mirrors.close()
         if self.proxies is not None:
             await self.proxies.close()
-        await self.outbox.flush()
+        await self.outbox.close()
         if self.accounts is not None:
             await self.accounts.close()
         else:

@@ -260,7 +260,7 @@ class Accounts:
     async def close(self) -> None:
         """Write what was noted, and let go of threads."""
         self.gate.close()
-        await self.recorder.flush()
+        await self.recorder.close()
         await self.outbound.close()
 
     def _here(self) -> Sequence[IdentityProvider]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
@@ -21,7 +21,7 @@ import msgspec
 from sqlalchemy import String, bindparam, delete, func, insert, select, text
 
 from lading.access.members import namespace
-from lading.errors import TooWide
+from lading.errors import TooWide, Unavailable
 from lading.jobs.events import (
     BlobDeleted,
     By,
@@ -32,6 +32,7 @@ from lading.jobs.events import (
     TagDeleted,
 )
 from lading.jobs.kinds import Task
+from lading.stores.metadata.gathering import Gathering
 from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.control import audit, resource_begins
 from lading.stores.metadata.schema.work import facts
@@ -274,7 +275,8 @@ class Recorder:
         self._pulls = pulls
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
         self._summed: dict[tuple[str, str, str, str], int] = {}
-        self._writing: dict[float, asyncio.Task[None]] = {}
+        self._gathering = Gathering("notes of logins", 1.0, self._write_waiting)
+        self._summing = Gathering("sums of pulls", 60.0, self._write_summed)
 
     async def react(self, tx: Transaction, event: Event, moment: int) -> None:
         """Note an event in its own transaction."""
@@ -292,11 +294,11 @@ class Recorder:
 
     def login(self, name: str, address: str, *, result: str, detail: str = "") -> None:
         """Somebody logged in, or could not."""
-        self._soon(_entry("login", "user", name[:512], name[:512], address, "", result=result, detail=detail), 1.0)
+        self._soon(_entry("login", "user", name[:512], name[:512], address, "", result=result, detail=detail))
 
     def refused(self, event: QuotaExceeded) -> None:
         """A push was refused."""
-        self._soon(_of("create", "artifact", event.repository, event, result=DENIED, detail="quota exceeded"), 1.0)
+        self._soon(_of("create", "artifact", event.repository, event, result=DENIED, detail="quota exceeded"))
 
     def pulled(self, repository: str, digest: str, tag: str, actor: str, address: str) -> None:
         """Somebody was given a manifest."""
@@ -305,23 +307,31 @@ class Recorder:
         where = f"{repository}:{tag}" if tag else f"{repository}@{digest}"
         if self._pulls == "each":
             detail = digest if tag else ""
-            self._soon(_entry("pull", "artifact", where, actor, address, namespace(repository), detail=detail), 1.0)
+            self._soon(_entry("pull", "artifact", where, actor, address, namespace(repository), detail=detail))
             return
         key = (where, digest if tag else "", actor, address)
         if key not in self._summed and len(self._summed) >= _MOST_WAITING:
             return
         self._summed[key] = self._summed.get(key, 0) + 1
-        self._schedule(60.0, self._write_summed)
+        self._summing.noted()
 
     async def flush(self) -> None:
-        """Write all that waits; at the end of the program too."""
-        await self._write_waiting()
-        await self._write_summed()
+        """Write all that waits."""
+        await self._gathering.flush()
+        await self._summing.flush()
+
+    async def close(self) -> None:
+        """Write all that waits, at the end of the program."""
+        await self._gathering.close()
+        await self._summing.close()
 
     async def _write_waiting(self) -> None:
-        rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if rows:
-            await self._metadata.write(lambda tx: Audit(tx).add_all(rows))
+        rows, self._waiting = self._waiting, deque(maxlen=_MOST_WAITING)
+        try:
+            await self._add(rows)
+        except Unavailable:
+            self._waiting.extendleft(reversed(rows))
+            raise
 
     async def _write_summed(self) -> None:
         summed, self._summed = self._summed, {}
@@ -330,22 +340,21 @@ class Recorder:
             repository = where.partition("@")[0].partition(":")[0]
             row = _entry("pull", "artifact", where, actor, address, namespace(repository), detail=detail)
             rows.append({**row, "count": count, "happened_at": self._metadata.now()})
+        try:
+            await self._add(rows)
+        except Unavailable:
+            for key, count in self._summed.items():
+                summed[key] = summed.get(key, 0) + count
+            self._summed = summed
+            raise
+
+    async def _add(self, rows: Collection[dict[str, Any]]) -> None:
         if rows:
-            await self._metadata.write(lambda tx: Audit(tx).add_all(rows))
+            await self._metadata.write(lambda tx: Audit(tx).add_all([*rows]))
 
-    def _soon(self, row: dict[str, Any], seconds: float) -> None:
+    def _soon(self, row: dict[str, Any]) -> None:
         self._waiting.append({**row, "happened_at": self._metadata.now()})
-        self._schedule(seconds, self._write_waiting)
-
-    def _schedule(self, seconds: float, write: Callable[[], Awaitable[None]]) -> None:
-        running = self._writing.get(seconds)
-        if running is None or running.done():
-            self._writing[seconds] = asyncio.get_running_loop().create_task(_later(seconds, write))
-
-
-async def _later(seconds: float, write: Callable[[], Awaitable[None]]) -> None:
-    await asyncio.sleep(seconds)
-    await write()
+        self._gathering.noted()
 
 
 class Syslog:

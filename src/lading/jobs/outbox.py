@@ -12,13 +12,14 @@ was given it before, so it is committed now, or never will be.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
+from lading.errors import Unavailable
 from lading.jobs.events import AnyEvent, Event, decode, encode
+from lading.stores.metadata.gathering import Gathering
 from lading.stores.metadata.schema.work import outbox
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -54,7 +55,7 @@ class Outbox:
         self.reactions = reactions
         self.listening = listening
         self._pulls: deque[tuple[Event, int]] = deque(maxlen=_MOST_PULLS_WAITING)
-        self._flush: asyncio.Task[None] | None = None
+        self._gathering = Gathering("notes of pulls", _PULLS_WAIT_SECONDS, self._write_pulls)
 
     async def emit(self, tx: Transaction, event: Event) -> None:
         """Record an event in the transaction that makes it true."""
@@ -69,25 +70,31 @@ class Outbox:
         if not self.listening:
             return
         self._pulls.append((event, self._metadata.now()))
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.get_running_loop().create_task(self._write_pulls())
-
-    async def _write_pulls(self) -> None:
-        await asyncio.sleep(_PULLS_WAIT_SECONDS)
-        await self.flush()
+        self._gathering.noted()
 
     async def flush(self) -> None:
-        """Write the pulls that wait; at the end of the program too."""
-        waiting = [self._pulls.popleft() for _ in range(len(self._pulls))]
+        """Write the pulls that wait."""
+        await self._gathering.flush()
+
+    async def close(self) -> None:
+        """Write the pulls that wait, at the end of the program."""
+        await self._gathering.close()
+
+    async def _write_pulls(self) -> None:
+        waiting, self._pulls = self._pulls, deque(maxlen=_MOST_PULLS_WAITING)
         if not waiting:
             return
-        rows = [{"kind": type(e).__name__, "payload": encode(e), "happened_at": at} for e, at in waiting]
 
         async def record(tx: Transaction) -> None:
             await tx.lock(_LOCK, shared=True)
             await tx.execute_many(_INSERT, rows)
 
-        await self._metadata.write(record)
+        rows = [{"kind": type(e).__name__, "payload": encode(e), "happened_at": at} for e, at in waiting]
+        try:
+            await self._metadata.write(record)
+        except Unavailable:
+            self._pulls.extendleft(reversed(waiting))
+            raise
 
     async def after(self, position: int, limit: int) -> Sequence[tuple[int, int, AnyEvent]]:
         """Up to ``limit`` events behind ``position``: id, when (milliseconds), event."""

@@ -6,11 +6,9 @@ whatever its name. Blobs go by collection, once no manifest names them, so that 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, select, text
@@ -19,6 +17,7 @@ from lading.errors import Unavailable
 from lading.jobs.kinds import Task
 from lading.registry.admission import Admission, ManifestArrives, ManifestCollected, Question
 from lading.registry.repositories import Repositories, below
+from lading.stores.metadata.gathering import Gathering
 from lading.stores.metadata.schema.content import manifests, mirrored, repositories
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
@@ -163,44 +162,32 @@ class Uses:
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
         self._noted: set[tuple[str, str]] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._gathering = Gathering("notes of when images were last pulled", _TELL_SECONDS, self._tell)
 
     def note(self, repository: str, digest: str) -> None:
         """Somebody asked for this manifest."""
         if len(self._noted) < _MOST_NOTED:
             self._noted.add((repository, digest))
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell_later())
+        self._gathering.noted()
 
     async def close(self) -> None:
         """Tell what is noted."""
-        if self._telling is not None:
-            self._telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._telling
-        await self._tell()
-
-    async def _tell_later(self) -> None:
-        try:
-            while self._noted:
-                await asyncio.sleep(_TELL_SECONDS)
-                await self._tell()
-        finally:
-            self._telling = None
+        await self._gathering.close()
 
     async def _tell(self) -> None:
         told, self._noted = self._noted, set()
         by_repository: dict[str, list[str]] = defaultdict(list)
         for repository, digest in told:
             by_repository[repository].append(digest)
-        for repository, digests in by_repository.items():
-            try:
+        try:
+            for repository, digests in by_repository.items():
                 await self._metadata.write(
                     lambda tx, r=repository, d=digests: Mirrored(tx).used(r, d),  # type: ignore[misc]
                     durable=False,
                 )
-            except Unavailable as error:  # what is not told now is told when it is asked for again
-                log.warning("when %s was last pulled could not be noted: %s", repository, error.message)
+        except Unavailable:
+            self._noted |= told
+            raise
 
 
 async def expire(metadata: Metadata, admission: Admission, keeps: Sequence[Keep], task: Task) -> Mapping[str, int]:

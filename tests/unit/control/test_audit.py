@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lading.control.audit import COUNTED, Audit, Entry, Filter, Recorder, Syslog, as_json, looked_up, purge
-from lading.errors import TooWide
+from lading.errors import TooWide, Unavailable
 from lading.jobs.events import By, ManifestDeleted, ManifestPushed, TagDeleted, Target
 from lading.jobs.kinds import Claim, Task
 from lading.stores.metadata.engine import open_index
@@ -72,6 +72,30 @@ async def test_pulls(metadata: Metadata, pulls: str, rows: list[tuple[int, str]]
         recorder.pulled("team/app", DIGEST, "", "b", "::1")
     await recorder.flush()
     assert sorted((e.count, e.actor) for e in await found(metadata, operation="pull")) == sorted(rows)
+
+
+async def test_what_was_noted_waits_for_an_index_that_is_away(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise Unavailable("not now")
+
+    recorder = Recorder(metadata, pulls="summed")
+    recorder.login("a", "10.0.0.1", result="success")
+    recorder.pulled("team/app", DIGEST, "1", "a", "10.0.0.1")
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "write", away)
+        for part in (recorder._gathering, recorder._summing):
+            with pytest.raises(Unavailable):
+                await part.flush()
+    recorder.login("b", "10.0.0.1", result="success")
+    recorder.pulled("team/app", DIGEST, "1", "a", "10.0.0.1")
+    await recorder.close()
+    assert [(e.operation, e.actor, e.count) for e in await found(metadata)] == [
+        ("pull", "a", 2),
+        ("login", "b", 1),
+        ("login", "a", 1),
+    ]
 
 
 async def test_filters_and_pages(metadata: Metadata) -> None:

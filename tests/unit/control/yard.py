@@ -64,6 +64,6 @@ class Yard:
         return await self.metadata.read(lambda tx: Quotas(tx).used(project))
 
     async def told(self) -> list[str]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what a thread was asked to tell is told
         await self.outbox.flush()
         return [type(event).__name__ for _, _, event in await self.outbox.after(0, 1000)]

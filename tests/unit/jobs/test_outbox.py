@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lading.errors import Unavailable
 from lading.jobs.events import BlobDeleted, By, Event, TagDeleted
 from lading.jobs.outbox import Outbox
 from lading.stores.metadata.transaction import Metadata, Transaction
@@ -63,3 +64,22 @@ async def test_where_nobody_listens_nothing_is_written(pair: tuple[Metadata, Met
     box.emit_soon(event)
     await box.flush()
     assert await box.newest() == 0
+
+
+async def test_pulls_wait_for_an_index_that_is_away(
+    pair: tuple[Metadata, Metadata], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise Unavailable("not now")
+
+    box = Outbox(pair[0], listening=True)
+    events: list[Event] = [TagDeleted(repository="a", by=BY, tag=f"{n}") for n in range(3)]
+    for event in events:
+        box.emit_soon(event)
+    with monkeypatch.context() as patch:
+        patch.setattr(pair[0], "write", away)
+        with pytest.raises(Unavailable):
+            await box.flush()
+    box.emit_soon(events[0])
+    await box.close()
+    assert [event for _, _, event in await box.after(0, 10)] == [*events, events[0]]
