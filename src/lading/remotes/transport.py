@@ -2,7 +2,8 @@
 
 * **https, always**, except: on this machine (loopback), where plain HTTP is tried first; where the user says so
   (``plain_http``); and as a fallback where the user said that the host is not to be trusted anyway (``insecure``).
-* **Redirects** are followed here, ten at most. ``Authorization`` goes along only to the same scheme, host and port.
+* **Redirects** are followed here, ten at most; of requests that change something only those that keep the method (307,
+  308) and whose body is at hand. ``Authorization`` goes along only to the same scheme, host and port.
 * **Proxies** are those of ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; never for loopback.
 
 Whatever goes wrong on the way is an :class:`~lading.errors.Unreachable` or :class:`~lading.errors.Untrusted` with words
@@ -36,6 +37,7 @@ MAX_REDIRECTS = 10
 _COMMIT = 10
 """How many times longer than otherwise an answer to PUT is waited for."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
 _MAX_IDLE = 16
 _IDLE = 5.0
 """How many connections are kept for a next request, and for how many seconds."""
@@ -117,7 +119,7 @@ class Transport:
         for _ in range(redirects + 1):
             answer = await self._once(method, url, sent, content)
             target = answer.headers.get("location")
-            if answer.status_code not in _REDIRECTS or not target or method not in {"GET", "HEAD"}:
+            if not target or not _follows(method, answer.status_code, content):
                 return answer
             await answer.aclose()
             url, before = self._redirected(url, target), url
@@ -323,6 +325,13 @@ class Answer:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._done(connection)
+
+
+def _follows(method: str, status: int, content: bytes | AsyncIterator[bytes] | None) -> bool:
+    """Whether a redirect can be followed: a read, or what is asked again as it was (RFC 9110, 15.4.8), body and all."""
+    if method in {"GET", "HEAD"}:
+        return status in _REDIRECTS
+    return status in _SAME_METHOD and (content is None or isinstance(content, bytes))
 
 
 def _head(

@@ -243,3 +243,27 @@ async def test_a_mount_that_is_refused_is_no_error(status: int) -> None:
     with Scripted(lambda asked: Answer(status if asked.method == "POST" else 200)) as far_side:
         async with registry(far_side) as client:
             assert not await client.mount("a", BLOB, "b")
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_an_upload_that_begins_elsewhere_begins_there(status: int) -> None:
+    far = Uploads()
+    with Scripted(far) as there:
+
+        def moved(asked: Asked) -> Answer:
+            if asked.method == "POST":
+                return Answer(status, b"", {"location": f"{there.url}{asked.path}"})
+            return Answer(200 if asked.path == "/v2/" else 404)
+
+        with Scripted(moved) as here:
+            async with registry(here) as client:
+                await client.put_blob("a", BLOB, of(DATA))
+    assert list(far.stored.values()) == [DATA]
+
+
+async def test_a_push_that_is_sent_to_read_instead_is_refused() -> None:
+    with Scripted(lambda asked: Answer(302 if asked.method == "POST" else 404, b"", {"location": "/v2/x"})) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(errors.RemoteError, match="302"):
+                await client.put_blob("a", BLOB, of(DATA))
+        assert "GET" not in [asked.method for asked in far_side.asked if asked.path == "/v2/x"]
