@@ -54,7 +54,9 @@ class After:
 class Section(BaseModel):
     """A group of keys. A key set to nothing (``key:``) is as good as absent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # the whole configuration's schema has every section's within; building each section's own besides would cost a start
+    # a tenth of its time
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     go_map: ClassVar[bool] = False
     """Whether registry:2 holds this section as a map: then any variable makes a key, in lower case."""
@@ -97,7 +99,8 @@ def group(
     """A key that holds a section; absent, all its keys have their defaults."""
     about = {"no_effect": no_effect, "refused": refused, "go": go}
     extra: Any = {name: value for name, value in about.items() if value is not None}
-    return Field(default_factory=kind, description=description, json_schema_extra=extra)
+    # made by the schema around it, like one that is there
+    return Field(default_factory=dict, validate_default=True, description=description, json_schema_extra=extra)
 
 
 def natural(given: Any) -> Any:
