@@ -203,17 +203,17 @@ class Accounts(Section):
         ("127.0.0.0/8", "::1/128"),
         "Proxies whose X-Forwarded-For tells the client's address, for locks and the audit log.",
     )
-    password: Password = group(Password, "Which passwords local users may have.")
-    lockout: Lockout = group(Lockout, "When failed logins lock.")
+    password: Password = group("Which passwords local users may have.")
+    lockout: Lockout = group("When failed logins lock.")
     identitynetworks: Annotated[tuple[Text, ...], After(as_networks)] = setting(
         (), "Networks besides the public ones in which identity providers may be, as 10.0.0.0/8."
     )
     oidc: Oidc | None = setting(None, "An OpenID Connect provider to log in by.")
     trust: tuple[Trust, ...] = setting((), "Jobs of CI systems that may log in with the token they have there.")
-    session: Session = group(Session, "How long browsers stay logged in.")
+    session: Session = group("How long browsers stay logged in.")
     ldap: Ldap | None = setting(None, "A directory (LDAP, Active Directory) whose people log in here.")
-    audit: Audit = group(Audit, "What is kept of who did what.")
-    certificates: Certificates = group(Certificates, "Client certificates in place of passwords.")
+    audit: Audit = group("What is kept of who did what.")
+    certificates: Certificates = group("Client certificates in place of passwords.")
 
 
 def oidc_problems(section: Oidc) -> Iterator[tuple[str, str]]:

@@ -89,14 +89,13 @@ def setting(
 
 
 def group(
-    kind: type[Section],
     description: str,
     *,
     no_effect: str | None = None,
     refused: str | None = None,
     go: str | None = None,
 ) -> Any:
-    """A key that holds a section; absent, all its keys have their defaults."""
+    """A key that holds a section (its annotation says which); absent, all the section's keys have their defaults."""
     about = {"no_effect": no_effect, "refused": refused, "go": go}
     extra: Any = {name: value for name, value in about.items() if value is not None}
     # made by the schema around it, like one that is there

@@ -34,7 +34,7 @@ class Redis(Section):
 
     addr: Text = setting("", "The server.")
     addrs: tuple[Text, ...] = setting((), "The servers.")
-    pool: RedisPool = group(RedisPool, "Connections.")
+    pool: RedisPool = group("Connections.")
     clientname: Text = setting("", "The client's name.")
     db: Anything = setting(0, "The database's number.")
     protocol: Anything = setting(0, "The protocol's version.")
@@ -65,7 +65,7 @@ class Redis(Section):
     disableidentity: Anything = setting(False, "Do not name the client.")
     identitysuffix: Text = setting("", "Added to the client's name.")
     unstableresp3: Anything = setting(False, "Features not settled yet.")
-    tls: RedisTLS = group(RedisTLS, "TLS.")
+    tls: RedisTLS = group("TLS.")
 
 
 class Schema1(Section):
@@ -81,7 +81,7 @@ class Schema1(Section):
 
 
 class Compatibility(Section):
-    schema1: Schema1 = group(Schema1, "Docker's first form of manifests.")
+    schema1: Schema1 = group("Docker's first form of manifests.")
 
 
 class Bugsnag(Section):
@@ -97,5 +97,5 @@ class NewRelic(Section):
 
 
 class Reporting(Section):
-    bugsnag: Bugsnag = group(Bugsnag, "Bugsnag.")
-    newrelic: NewRelic = group(NewRelic, "New Relic.", go="NewRelic")
+    bugsnag: Bugsnag = group("Bugsnag.")
+    newrelic: NewRelic = group("New Relic.", go="NewRelic")

@@ -59,7 +59,7 @@ class TCPCheck(Section):
 
 
 class Health(Section):
-    storagedriver: StorageDriverCheck = group(StorageDriverCheck, "The store.")
+    storagedriver: StorageDriverCheck = group("The store.")
     file: tuple[FileCheck, ...] = setting((), "Files.", go="FileCheckers")
     http: tuple[HTTPCheck, ...] = setting((), "URLs.", go="HTTPCheckers")
     tcp: tuple[TCPCheck, ...] = setting((), "Addresses.", go="TCPCheckers")

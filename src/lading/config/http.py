@@ -136,7 +136,6 @@ class TLS(Section):
         (), "Cipher suites for TLS 1.2; empty: those registry:2 has. TLS 1.3 has its own and always all of them."
     )
     letsencrypt: LetsEncrypt = group(
-        LetsEncrypt,
         "Certificates from Let's Encrypt.",
         refused="Lading does not fetch certificates itself; let certbot, lego or a proxy such as Caddy do it, and "
         "name the files in http.tls.certificate and http.tls.key",
@@ -161,7 +160,7 @@ class Prometheus(Section):
 
 class Debug(Section):
     addr: Text = setting("", "host:port of the debug server (health and metrics); empty: none. It asks nobody's name.")
-    prometheus: Prometheus = group(Prometheus, "Metrics.")
+    prometheus: Prometheus = group("Metrics.")
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -200,11 +199,11 @@ class HTTP(Section):
     draintimeout: Annotated[Duration, lasting("0s", "24h")] = setting(
         timedelta(seconds=60), "How long requests may still take when the registry is told to stop."
     )
-    tls: TLS = group(TLS, "TLS.")
+    tls: TLS = group("TLS.")
     headers: Headers = setting({}, "Headers added to every answer; each has a list of values.")
-    debug: Debug = group(Debug, "The debug server.")
-    http2: HTTP2 = group(HTTP2, "HTTP/2.")
-    h2c: H2C = group(H2C, "HTTP/2 without TLS.")
+    debug: Debug = group("The debug server.")
+    http2: HTTP2 = group("HTTP/2.")
+    h2c: H2C = group("HTTP/2 without TLS.")
 
     @property
     def address(self) -> tuple[str, int]:

@@ -81,7 +81,7 @@ class Ldap(Section):
     sync: Annotated[Duration, lasting("1m", "168h")] = setting(
         timedelta(minutes=15), "How often the directory is asked whether its users are still there, and their groups."
     )
-    groups: LdapGroups = group(LdapGroups, "Its groups, which can be members of projects.")
+    groups: LdapGroups = group("Its groups, which can be members of projects.")
 
 
 def problems(section: Ldap) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ class SMTP(Section):
 
 
 class MailOptions(Section):
-    smtp: SMTP = group(SMTP, "The mail server.")
+    smtp: SMTP = group("The mail server.")
     from_: Text = setting("", "The sender's address.", alias="from")
     to: tuple[Text, ...] = setting((), "The receivers' addresses.")
 
@@ -34,14 +34,14 @@ class LogHook(Section):
     disabled: Flag = setting(False, "Whether this hook is off.")
     type: Text = setting("", "The kind of hook; registry:2 knows mail.")
     levels: tuple[Text, ...] = setting((), "The levels that trigger it.")
-    options: MailOptions = group(MailOptions, "How to send the mail.", go="MailOptions")
+    options: MailOptions = group("How to send the mail.", go="MailOptions")
 
 
 class Log(Section):
     level: Level = setting("info", "The least level written: error, warn, info or debug.")
     formatter: Formatter = setting("text", "The form of a line: text, json or logstash.")
     fields: Mapping[str, Anything] = setting({}, "Fields added to every line.")
-    accesslog: AccessLog = group(AccessLog, "The access log.")
+    accesslog: AccessLog = group("The access log.")
     hooks: tuple[LogHook, ...] = setting(
         (),
         "Mail sent when something is logged.",

@@ -41,7 +41,7 @@ class Upstream(Section):
     username: Text = setting("", "The user there; empty: nobody in particular.")
     password: Secret = setting(SecretStr(""), "The password there.")
     passwordfile: Text = setting("", "Lading: a file that holds the password, read when it is needed.")
-    exec: ProxyExec = group(ProxyExec, "User and password from a program.")
+    exec: ProxyExec = group("User and password from a program.")
     ttl: Duration = setting(
         timedelta(hours=168),
         "How long content stays that nobody asks for; 0: for ever. In proxy, also for proxy projects.",

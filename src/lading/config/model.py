@@ -30,49 +30,47 @@ class Configuration(Section):
     """The whole configuration, and where it came from."""
 
     version: Text = setting("0.1", "The form of the file; 0.1 is the only one. Required in a file.")
-    log: Log = group(Log, "What is logged, and how.")
+    log: Log = group("What is logged, and how.")
     loglevel: Annotated[Literal["", "error", "warn", "info", "debug"], one_of("error", "warn", "info", "debug", "")] = (
         setting("", "Deprecated, use log.level; counts where that is absent.")
     )
-    storage: Storage = group(Storage, "Where blobs lie. Exactly one driver is required in a file.")
-    auth: Auth = group(Auth, "Who may do what; without it everyone may do everything. At most one method.")
+    storage: Storage = group("Where blobs lie. Exactly one driver is required in a file.")
+    auth: Auth = group("Who may do what; without it everyone may do everything. At most one method.")
     middleware: Mapping[str, tuple[Middleware, ...]] = setting(
         {},
         "Go code hooked into registry:2: registry, repository and storage.",
         refused="middlewares are Go code inside registry:2; put a proxy or a CDN in front of Lading instead, and remove "
         "the entry or set disabled: true",
     )
-    http: HTTP = group(HTTP, "Where to listen, and how to answer.")
-    notifications: Notifications = group(Notifications, "Events posted to other services.")
+    http: HTTP = group("Where to listen, and how to answer.")
+    notifications: Notifications = group("Events posted to other services.")
     redis: Redis = group(
-        Redis,
         "registry:2's connection to Redis.",
         no_effect="registry:2 keeps its cache of blob sizes there, and Lading's index answers what that cache answered",
     )
-    health: Health = group(Health, "What is looked at to say whether the registry is well.")
+    health: Health = group("What is looked at to say whether the registry is well.")
     proxy: Proxy = group(
-        Proxy, "The whole registry as a mirror of another one, which is asked for what is not here; pushes are refused."
+        "The whole registry as a mirror of another one, which is asked for what is not here; pushes are refused."
     )
     mirrors: tuple[Mirror, ...] = setting(
         (), "Lading: other registries mirrored beside the repositories of this one, each below a prefix of its own."
     )
-    validation: Validation = group(Validation, "What manifests must fulfil.")
-    policy: Policy = group(Policy, "What repositories may hold.")
-    catalog: Catalog = group(Catalog, "The list of repositories.")
-    tags: Tags = group(Tags, "The list of tags.")
-    compatibility: Compatibility = group(Compatibility, "Older forms.")
+    validation: Validation = group("What manifests must fulfil.")
+    policy: Policy = group("What repositories may hold.")
+    catalog: Catalog = group("The list of repositories.")
+    tags: Tags = group("The list of tags.")
+    compatibility: Compatibility = group("Older forms.")
     reporting: Reporting = group(
-        Reporting,
         "Errors reported to Bugsnag or New Relic.",
         refused="errors are not sent to third parties; collect Lading's logs and metrics, and remove reporting",
     )
-    database: Database = group(Database, "Lading: the index.")
-    server: Server = group(Server, "Lading: the processes.")
-    limits: Limits = group(Limits, "Lading: bounds on what clients send.")
-    collect: Collect = group(Collect, "Lading: removal of what nothing refers to.")
-    jobs: Jobs = group(Jobs, "Lading: work done in the background.")
-    search: Search = group(Search, "Lading: docker search.")
-    replication: Replication = group(Replication, "Lading: images brought to other registries and from them.")
+    database: Database = group("Lading: the index.")
+    server: Server = group("Lading: the processes.")
+    limits: Limits = group("Lading: bounds on what clients send.")
+    collect: Collect = group("Lading: removal of what nothing refers to.")
+    jobs: Jobs = group("Lading: work done in the background.")
+    search: Search = group("Lading: docker search.")
+    replication: Replication = group("Lading: images brought to other registries and from them.")
     accounts: Accounts | None = setting(
         None, "Lading: users, projects and roles of its own. Naming the section is enough to have them."
     )

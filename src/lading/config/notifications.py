@@ -45,7 +45,7 @@ class Endpoint(Section):
     ignoredmediatypes: tuple[Text, ...] = setting(
         (), "Media types whose events are not sent; the same as ignore.mediatypes."
     )
-    ignore: Ignore = group(Ignore, "Events that are not sent: those that either list names.")
+    ignore: Ignore = group("Events that are not sent: those that either list names.")
 
     def ignores(self, action: str, mediatype: str) -> bool:
         """Whether an event stays here: its action or its media type is on a list."""
@@ -59,5 +59,5 @@ class Events(Section):
 
 
 class Notifications(Section):
-    events: Events = group(Events, "What events say.", go="EventConfig")
+    events: Events = group("What events say.", go="EventConfig")
     endpoints: tuple[Endpoint, ...] = setting((), "The services told.")

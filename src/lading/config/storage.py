@@ -177,7 +177,7 @@ class Azure(Section):
     realm: Text = setting("core.windows.net", "The domain of the cloud, as core.chinacloudapi.cn.")
     serviceurl: Text = setting("", "The address of the service, where it is not https://<accountname>.blob.<realm>.")
     rootdirectory: Text = setting("", "A prefix of every key; blobs below it in registry:2's layout.")
-    credentials: AzureCredentials = group(AzureCredentials, "Who asks, where it is not the account's key.")
+    credentials: AzureCredentials = group("Who asks, where it is not the account's key.")
     chunksize: Annotated[Size, sized(5 * 2**20, 30 * 2**20)] = setting(
         16 * 2**20, "How large a block of an upload is. Uploads beyond 2,000 blocks have larger ones."
     )
@@ -258,8 +258,8 @@ class ReadOnly(Section):
 class Maintenance(Section):
     go_map: ClassVar[bool] = True
 
-    uploadpurging: UploadPurging = group(UploadPurging, "Removal of abandoned uploads.")
-    readonly: ReadOnly = group(ReadOnly, "Read-only mode.")
+    uploadpurging: UploadPurging = group("Removal of abandoned uploads.")
+    readonly: ReadOnly = group("Read-only mode.")
 
 
 class Storage(Section):
@@ -277,11 +277,11 @@ class Storage(Section):
     azure: Azure | None = setting(None, "Blobs in Azure Blob Storage. Needs database.url.")
     oss: Anything = setting(None, "Blobs in Alibaba's object store.", refused=_GONE)
     swift: Anything = setting(None, "Blobs in OpenStack Swift.", refused=_GONE)
-    delete: Delete = group(Delete, "Deletion.")
-    redirect: Redirect = group(Redirect, "Redirects to the store.")
-    cache: Cache = group(Cache, "registry:2's cache of blob sizes.")
-    tag: Tag = group(Tag, "registry:2's lookup of tags.")
-    maintenance: Maintenance = group(Maintenance, "Upkeep.")
+    delete: Delete = group("Deletion.")
+    redirect: Redirect = group("Redirects to the store.")
+    cache: Cache = group("registry:2's cache of blob sizes.")
+    tag: Tag = group("registry:2's lookup of tags.")
+    maintenance: Maintenance = group("Upkeep.")
 
     @model_validator(mode="before")
     @classmethod

@@ -49,17 +49,17 @@ class Indexes(Section):
 
 
 class Manifests(Section):
-    urls: URLs = group(URLs, "URLs in manifests.")
+    urls: URLs = group("URLs in manifests.")
     layers: Annotated[Literal["all", "none"], one_of("all", "none")] = setting(
         "all", "Lading: whether the config and layers an image names must be there: all, or none of them."
     )
-    indexes: Indexes = group(Indexes, "Manifests that indexes name.")
+    indexes: Indexes = group("Manifests that indexes name.")
 
 
 class Validation(Section):
     enabled: Flag = setting(False, "Deprecated, use disabled; true outdoes disabled: true.")
     disabled: Flag = setting(False, "Check neither URLs nor what indexes name.")
-    manifests: Manifests = group(Manifests, "Checks on manifests.")
+    manifests: Manifests = group("Checks on manifests.")
 
     @property
     def active(self) -> bool:
@@ -74,7 +74,7 @@ class Repository(Section):
 
 
 class Policy(Section):
-    repository: Repository = group(Repository, "What repositories may hold.")
+    repository: Repository = group("What repositories may hold.")
 
 
 class Catalog(Section):
