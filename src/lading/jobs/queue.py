@@ -81,9 +81,7 @@ _AGAIN = Statement(
         " message = :message WHERE id = :job"
     )
 )
-_GIVE_BACK = Statement(
-    text("UPDATE jobs SET state = 'waiting', not_before = :now, attempts = attempts - 1 WHERE id = :job")
-)
+_GIVE_BACK = Statement(text("UPDATE jobs SET state = 'waiting', attempts = attempts - 1 WHERE id = :job"))
 _CANCEL_WAITING = Statement(
     text("UPDATE jobs SET state = 'cancelled', ended_at = :now WHERE id = :job AND state = 'waiting'")
 )
@@ -271,7 +269,7 @@ class JobQueue:
         """Leave it to another process, as if it had not been tried."""
 
         async def give_back(tx: Transaction) -> None:
-            await tx.execute(_GIVE_BACK, job=claim.job, now=tx.now)
+            await tx.execute(_GIVE_BACK, job=claim.job)
             await _write_lines(tx, claim.job, [*state.lines, "given back: the process stops"])
 
         return await self._unless_cancelled(claim, state, give_back)
