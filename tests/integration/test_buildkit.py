@@ -1,11 +1,15 @@
 """What buildx and docker/build-push-action send: BuildKit's requests, its index with attestations, its two forms of a cache.
 
-No BuildKit is to be had from a package that CI installs. Requests and documents are those of its sources: tokens by POST
-as ``buildkit-client``; ``HEAD`` before everything; a blob as one POST and one PUT; children by digest, then the tag.
+No BuildKit is to be had from a package that CI installs. ``recordings/buildx.jsonl`` has what a buildx of August 2026 and its
+BuildKit sent for two builds, request by request. Forms that they have by other options, and older ones, are made here
+after BuildKit's sources: tokens by POST as ``buildkit-client``; ``HEAD`` before everything; a blob as one POST and one PUT;
+children by digest, then the tag.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support import images
-from tests.support.accounts import WithAccounts
+from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
 from tests.support.images import Blob, Image, Index, encode
 from tests.support.lading import PROGRAM
@@ -23,6 +27,12 @@ CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 IN_TOTO = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v0.2"
 NAME = "team/app"
+RECORDING = Path(__file__).parent / "recordings" / "buildx.jsonl"
+"""Two builds for amd64 and arm64, with provenance, two tags and ``cache-to: type=registry,mode=max``; then one file changed.
+
+A line a request: ``token`` is the number of the token that it bears and ``gives`` of one that it is answered with,
+``begins`` an upload's place, which later paths begin with.
+"""
 
 
 class Buildkit:
@@ -225,3 +235,80 @@ def test_a_cache_is_exported_imported_and_renewed(form: str, registry: WithAccou
     assert {blob.digest for blob in builder.cache(tag)} == {blob.digest for blob in others}
     for blob in blobs:
         assert builder.ask("HEAD", f"/v2/{NAME}/blobs/{blob.digest}").status_code == 404
+
+
+class Replay:
+    """Sends what was recorded, with this registry's own tokens and places of uploads."""
+
+    def __init__(self, registry: WithAccounts, project: str, user: str, secret: str) -> None:
+        self._client = Client(registry)
+        self._project = project
+        self._login = {"username": user, "password": secret}
+        self._tokens: dict[int, str] = {}
+        self._places: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(self, asked: dict[str, Any]) -> None:
+        path = asked["path"].replace("/v2/team/", f"/v2/{self._project}/")
+        for name, place in self._places.items():
+            path = path.replace(name, place)
+        headers = dict(asked["headers"])
+        if "token" in asked:
+            headers["authorization"] = f"Bearer {self._tokens[asked['token']]}"
+        content: dict[str, Any] = {"content": base64.b64decode(asked.get("body", ""))}
+        if "form" in asked:
+            scope = asked["form"]["scope"].replace("team/", f"{self._project}/")
+            content = {"data": {**asked["form"], **self._login, "scope": scope}}
+        answer = self._client.request(asked["method"], path, headers=headers, **content)
+        assert answer.status_code == asked["status"], (asked["method"], path, answer.text)
+        if "gives" in asked:
+            self._tokens[asked["gives"]] = answer.json()["access_token"]
+        if "begins" in asked:
+            self._places[asked["begins"]] = answer.headers["location"]
+
+
+def needs(client: Client, repository: str, reference: str) -> set[str]:
+    """The digests of everything that a tag leads to, each fetched."""
+    found: set[str] = set()
+    answer = client.get(
+        f"/v2/{repository}/manifests/{reference}", headers={"accept": f"{images.INDEX}, {images.MANIFEST}"}
+    )
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    for child in document.get("manifests", []):
+        found |= {child["digest"], *needs(client, repository, child["digest"])}
+    for blob in [*document.get("layers", []), *([document["config"]] if "config" in document else [])]:
+        assert client.get(f"/v2/{repository}/blobs/{blob['digest']}").status_code == 200, blob
+        found.add(blob["digest"])
+    return found
+
+
+def test_two_builds_as_recorded(registry: WithAccounts) -> None:
+    registry.project("replayed")
+    secret = registry.robot("ci", "replayed", "repository:pull", "repository:push")
+    replay = Replay(registry, "replayed", "robot$replayed+ci", secret)
+    requests = [json.loads(line) for line in RECORDING.read_text().splitlines()]
+    admin = Client(registry, auth=(ADMIN, PASSWORD))
+    kept = {}
+    for build in (1, 2):
+        for asked in requests:
+            if asked["build"] == build:
+                replay.ask(asked)
+        collect(registry)  # what the cache and the tags need stays, attestations too
+        kept[build] = needs(admin, "replayed/app", "latest")
+        assert kept[build] == needs(admin, "replayed/app", str(build))
+        needs(admin, "replayed/app", "cache")
+    assert admin.get("/v2/replayed/app/tags/list").json()["tags"] == ["1", "2", "cache", "latest"]
+    assert kept[1] == needs(admin, "replayed/app", "1")
+    assert kept[1] & kept[2], "they share a layer"
+    # beside each platform's manifest, one that attests it
+    index = admin.get("/v2/replayed/app/manifests/2", headers={"accept": images.INDEX}).json()
+    attests = [one for one in index["manifests"] if one["platform"]["architecture"] == "unknown"]
+    assert len(attests) * 2 == len(index["manifests"]) == 4
+    for one in attests:
+        subject = one["annotations"]["vnd.docker.reference.digest"]
+        assert subject in {other["digest"] for other in index["manifests"]}
+    admin.close()
+    replay.close()

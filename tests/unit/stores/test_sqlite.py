@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from lading.errors import ConfigurationError, StoreError
+from lading.errors import ConfigurationError, StoreError, Unavailable
 from lading.stores.metadata import sqlite
 from lading.stores.metadata.engine import open_index
 from lading.stores.metadata.schema import VERSION
-from lading.stores.metadata.transaction import Transaction
+from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +35,53 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(sqlite, "_connect", traced)
     return statements
+
+
+FACT = Statement(text("SELECT value FROM facts WHERE name = :name"))
+NOTE = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :value)"))
+
+
+@pytest.fixture
+async def index(tmp_path: Path) -> AsyncIterator[Metadata]:
+    opened = open_index(f"sqlite:///{tmp_path / 'index.sqlite'}")
+    yield opened
+    await opened.close()
+
+
+def note(path: Path, name: str) -> None:
+    """Another process commits a fact."""
+    with closing(sqlite3.connect(path, timeout=30)) as other, other:
+        other.execute("INSERT INTO facts (name, value) VALUES (?, 'x')", [name])
+
+
+@contextmanager
+def readers_without_a_gap(path: Path) -> Iterator[None]:
+    """Three that read in turns, so that at every moment somebody has a view that is some milliseconds old."""
+    over = threading.Event()
+
+    def read() -> None:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            while not over.is_set():
+                connection.execute("BEGIN")
+                connection.execute("SELECT count(*) FROM facts").fetchone()
+                over.wait(0.01)
+                connection.execute("ROLLBACK")
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+async def fill(index: Metadata, commits: int, start: int = 0) -> None:
+    """So many commits of some 130 kB each."""
+    for number in range(start, start + commits):
+        await index.write(lambda tx, n=number: tx.execute(NOTE, name=f"{n}", value="v" * 130_000), durable=False)  # type: ignore[misc]
 
 
 async def nothing(tx: Transaction) -> None:
@@ -98,3 +148,68 @@ async def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
 def test_a_database_nobody_knows() -> None:
     with pytest.raises(ConfigurationError, match="'mysql' is not a database"):
         open_index("mysql://localhost")
+
+
+async def test_what_asks_in_one_turn_of_the_loop_has_one_view_and_the_next_turn_a_new_one(
+    tmp_path: Path, index: Metadata
+) -> None:
+    assert await index.row(FACT, name="one") is None
+    note(tmp_path / "index.sqlite", "one")
+    assert await index.row(FACT, name="one") is None
+    assert await index.read(lambda tx: tx.row(FACT, name="one")) is None
+    await asyncio.sleep(0)
+    assert await index.row(FACT, name="one") == ("x",)
+
+
+async def test_who_wrote_sees_it_beside_others_who_read_without_a_pause(index: Metadata) -> None:
+    over = False
+
+    async def reads() -> None:
+        while not over:
+            await index.row(FACT, name="any")
+            await asyncio.sleep(0)
+
+    others = [asyncio.create_task(reads()) for _ in range(5)]
+    for number in range(200):
+        name = f"{number}"
+        await index.write(lambda tx, n=name: tx.execute(NOTE, name=n, value="v"), durable=False)  # type: ignore[misc]
+        assert await index.row(FACT, name=name) == ("v",)
+    over = True
+    await asyncio.gather(*others)
+
+
+async def test_after_a_statement_that_failed_the_next_one_has_a_view_of_its_own(
+    tmp_path: Path, index: Metadata
+) -> None:
+    with pytest.raises(Unavailable):
+        await index.row(Statement(text("SELECT nothing FROM nowhere")))
+    await asyncio.sleep(0)
+    note(tmp_path / "index.sqlite", "one")
+    assert await index.row(FACT, name="one") == ("x",)
+
+
+async def test_the_log_stays_short_beside_readers_who_leave_no_gap(
+    tmp_path: Path, index: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_LOG_SECONDS", 20)  # a loaded machine may let readers stay longer than they mean to
+    longest = 0
+    with readers_without_a_gap(tmp_path / "index.sqlite"):
+        for part in range(20):
+            await fill(index, 10, part * 10)
+            longest = max(longest, (tmp_path / "index.sqlite-wal").stat().st_size)
+    assert longest < 2 * sqlite._LOG_BYTES  # 26 MB went through it
+
+
+async def test_a_reader_of_long_holds_no_writer_up_and_the_log_is_short_again_after_it(
+    tmp_path: Path, index: Metadata
+) -> None:
+    log = tmp_path / "index.sqlite-wal"
+    with closing(sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)) as reader:
+        await fill(index, 1)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM facts").fetchone() == (1,)
+        await fill(index, 120, 1)
+        assert reader.execute("SELECT count(*) FROM facts").fetchone() == (1,)
+        assert log.stat().st_size > 3 * sqlite._LOG_BYTES
+    await fill(index, 40, 121)
+    assert log.stat().st_size < 2 * sqlite._LOG_BYTES

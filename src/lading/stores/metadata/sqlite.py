@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
@@ -34,9 +35,16 @@ from lading.stores.waiting import Waiting, settle
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 _DIALECT = sqlite.dialect(paramstyle="named")
 _BUSY_SECONDS = 30.0
 _MOST_IN_ONE_COMMIT = 128
+_LOG_BYTES = 4 << 20
+"""How long the log may get before what is in it is moved into the file, and it begins anew."""
+_LOG_SECONDS = 0.25
+_LOG_TRY_SECONDS = 0.01
+"""How long that waits for those who read an older view, and how long one attempt does."""
 
 
 class SqliteTransaction:
@@ -107,6 +115,9 @@ class SqliteMetadata:
         self._lock = prepare(path)
         self._reader = _connect(path, read_only=True)
         self._reading = SqliteTransaction(self._reader)
+        self._looking = False
+        self._log = path.with_name(path.name + "-wal")
+        self._long = _LOG_BYTES
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
         self._scanning: SqliteTransaction | None = None
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -118,7 +129,8 @@ class SqliteMetadata:
 
     async def read(self, work: Work[T], /) -> T:
         with _translated():
-            return _in_one_view(self._reader, self._reading, work)
+            self._look()
+            return _finish(cast("Coroutine[Any, Any, T]", work(self._reading)))
 
     async def scan(self, work: Work[T], /, *, seconds: float | None = None) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, work, seconds)
@@ -132,9 +144,29 @@ class SqliteMetadata:
 
     async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
         try:  # as below, but every pull comes by, and a generator costs as much as a look-up in an index
+            if not self._looking:
+                self._look()
             return cast("Row | None", _run(self._reader, statement, parameters).fetchone())
         except sqlite3.OperationalError as error:
             raise _unavailable(error) from error
+
+    def _look(self) -> None:
+        """Have one view of the index for all that asks in this turn of the loop; views of their own cost them locks.
+
+        Nobody sees what is older than what they know: who waits for a commit, or was sent a request because of one, is
+        woken by the loop, and behind :meth:`_look_away`, which stood in line before it.
+        """
+        if not self._looking:
+            loop = asyncio.get_running_loop()
+            self._reader.execute("BEGIN")
+            self._looking = True
+            loop.call_soon(self._look_away)
+
+    def _look_away(self) -> None:
+        if self._looking:
+            self._looking = False
+            if self._reader.in_transaction:  # an error may have ended it
+                self._reader.execute("ROLLBACK")
 
     async def write(self, work: Work[T], /, *, durable: bool = True) -> T:
         loop = asyncio.get_running_loop()
@@ -149,6 +181,7 @@ class SqliteMetadata:
         self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._writer.join)
         self._scanner.shutdown()
+        self._look_away()
         self._reader.close()
         os.close(self._lock)
 
@@ -163,7 +196,31 @@ class SqliteMetadata:
             if batch:
                 self._commit(connection, transaction, batch)
                 settle(batch)
+                self._shorten(connection)
         connection.close()
+
+    def _shorten(self, connection: sqlite3.Connection) -> None:
+        """Begin the log anew once it is long.
+
+        SQLite would do so by itself, but only in a moment in which nobody reads, and readers who come by the thousand
+        leave none. Here they are waited for: those who come meanwhile read the file, and need the log no more. SQLite
+        goes on waiting for a place that newer readers have taken over; hence many short attempts.
+        """
+        try:
+            length = self._log.stat().st_size  # cut to _LOG_BYTES by the first write after it began anew
+            if length <= self._long:
+                return
+            # what is in the way may stay for long: nothing more of this before it has grown as much again
+            self._long = length + _LOG_BYTES
+            with _turn(self._lock):
+                connection.execute(f"PRAGMA busy_timeout = {int(_LOG_TRY_SECONDS * 1000)}")
+                try:
+                    if _begin_anew(connection):
+                        self._long = _LOG_BYTES
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+        except (OSError, sqlite3.OperationalError) as error:
+            log.warning("the log of the index could not be moved into it; it is tried again later: %s", error)
 
     def _take(self) -> tuple[list[_Request], bool]:
         batch: list[_Request] = []
@@ -207,6 +264,15 @@ def prepare(path: Path) -> int:
             "and mode of the directory, and that it lies on a local disk"
         ) from error
     return lock
+
+
+def _begin_anew(connection: sqlite3.Connection) -> bool:
+    """Move what the log has into the file, all of it; False where somebody needs it for longer."""
+    end = time.monotonic() + _LOG_SECONDS
+    while True:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        if not busy or time.monotonic() >= end:
+            return not busy
 
 
 @contextmanager
@@ -275,7 +341,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cache_size = -8192")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages; for one transaction of many, see _shorten
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection
