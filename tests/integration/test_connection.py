@@ -245,6 +245,17 @@ def test_a_head_that_is_too_large_is_431(server: Lading, where: str) -> None:
         assert wire.closed()
 
 
+def test_a_head_is_as_large_as_it_is_however_it_is_cut(server: Lading) -> None:
+    """It may begin in a read that ended the request before it, and end in a read that is small."""
+    for filler, status in ((12_000, 200), (20_000, 431)):
+        first = f"{POST}Content-Length: 4\r\n\r\nbody{GET}Cookie: "
+        with Wire(server) as wire:
+            wire.send(first + "x" * (filler - 5_000))
+            assert wire.expect().status == 202  # so all of that was read
+            wire.send("x" * 5_000, "\r\n\r\n")
+            assert wire.expect().status == status
+
+
 @pytest.mark.parametrize("piece", ["x" * 65_536, "X: 1\r\n" * 10_000], ids=["one", "many"])
 def test_endless_trailers_are_refused(server: Lading, piece: str) -> None:
     """What follows a chunked body is bounded as the head is."""

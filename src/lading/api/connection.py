@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _LINGER_SECONDS = 3.0
 _FAREWELL_SECONDS = 0.2  # longer than a request is on its way from a proxy that holds the connection open
 
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
 _PLAIN_EXTENSIONS: dict[str, Any] = {"http.response.zerocopysend": {}}
 _TLS_EXTENSIONS: dict[str, Any] = {}
 
@@ -74,6 +75,26 @@ class Protocol:
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
+    # what most connections never change is not set for each: many have one request
+    transport: asyncio.Transport = cast("asyncio.Transport", None)
+    scheme = "http"
+    reading_paused = False
+    writable: asyncio.Future[None] | None = None
+    exchange: Exchange | None = None  # whose response is being sent
+    incoming: Exchange | None = None  # whose body is being read
+    intake: Intake | None = None  # reads it in the transport's place
+    url = b""
+    pending_bytes = 0  # read since a head or a part of a body was complete
+    recent_bytes = 0  # the same, with the read that completed it
+    long = False
+    in_head = True
+    progress = False
+    refusal = b""
+    closing = False
+    stopping = False
+    lingering = False
+    half_closed = False
+
     def __init__(
         self,
         config: Config,
@@ -92,27 +113,10 @@ class Connection(asyncio.Protocol):
         self.sweeper = sweeper
         self.pace = pace
         self.deadline = loop.time() + timing.head
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = httptools.HttpRequestParser(self)
-        self.scheme = "http"
-        self.reading_paused = False
-        self.writable: asyncio.Future[None] | None = None
-        self.exchange: Exchange | None = None  # whose response is being sent
-        self.incoming: Exchange | None = None  # whose body is being read
-        self.intake: Intake | None = None  # reads it in the transport's place
         self.waiting: deque[Exchange] = deque()
         self.headers: list[tuple[bytes, bytes]] = []
         self.far_side: dict[str, Any] = {}  # what the scope was asked of it
-        self.url = b""
-        self.head_bytes = 0
-        self.pending_bytes = 0
-        self.in_head = True
-        self.progress = False
-        self.refusal = b""
-        self.closing = False
-        self.stopping = False
-        self.lingering = False
-        self.half_closed = False
 
     # ---- asyncio
 
@@ -145,16 +149,21 @@ class Connection(asyncio.Protocol):
         if not self.in_head:
             self.moved()
         self.progress = False
+        self.recent_bytes += len(data)
+        self.long = self.recent_bytes > self.timing.head_bytes  # so a head that ends in this read may be too large
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # an offer of another protocol may be ignored: the request is answered, then the connection ends
         except httptools.HttpParserError as error:
             self._refuse_syntax(error)
-        # a head, or trailers, that does not come to an end
-        self.pending_bytes = 0 if self.progress else self.pending_bytes + len(data)
-        if self.pending_bytes > self.timing.head_bytes:
-            self._refuse_head()
+        if self.progress:
+            self.pending_bytes = 0
+            self.recent_bytes = len(data)
+        else:  # a head, or trailers, that does not come to an end
+            self.pending_bytes += len(data)
+            if self.pending_bytes > self.timing.head_bytes:
+                self._refuse_head()
 
     def eof_received(self) -> bool:
         # a client may shut its side down and still wait for the answer, be it only that its body was too short
@@ -187,29 +196,24 @@ class Connection(asyncio.Protocol):
         self.url = b""
         self.headers = []
         self.in_head = True
-        self.head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        if self.intake is not None:
-            return
         self.url += url
-        self.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.head_bytes += len(name) + len(value) + 4
-        if self.in_head and self.intake is None:  # behind the body come trailers, which nobody here wants
-            self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self.intake is not None:
             return
         self.in_head = False
         self.progress = True
-        if self.head_bytes > self.timing.head_bytes:
+        headers, self.headers = self.headers, []  # behind the body come trailers, which nobody here wants
+        if self.long and _size(self.url, headers) > self.timing.head_bytes:
             self._refuse_head()
             return
         version = self.parser.get_http_version()
-        names = [name for name, _ in self.headers]
+        names = [name for name, _ in headers]
         if version != "1.0" and names.count(b"host") != 1:
             self._refuse(400, "UNSUPPORTED", "a request has one Host header (RFC 9112, section 3.2)")
             return
@@ -217,23 +221,24 @@ class Connection(asyncio.Protocol):
         if not path.startswith(b"/"):  # the absolute form, as a proxy gets it
             parsed = httptools.parse_url(self.url)
             path, query = parsed.path or b"/", parsed.query or b""
-        scope = _Scope(self)
-        scope |= {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": version,
-            "method": self.parser.get_method().decode("ascii"),
-            "scheme": self.scheme,
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": self.headers,
-            "state": self.app_state,
-            "extensions": _PLAIN_EXTENSIONS if self.scheme == "http" else _TLS_EXTENSIONS,
-        }
+        scope = _Scope(
+            {
+                "type": "http",
+                "asgi": _ASGI,
+                "http_version": version,
+                "method": self.parser.get_method().decode("ascii"),
+                "scheme": self.scheme,
+                "raw_path": path,
+                "query_string": query,
+                "root_path": "",
+                "headers": headers,
+                "state": self.app_state,
+                "extensions": _PLAIN_EXTENSIONS if self.scheme == "http" else _TLS_EXTENSIONS,
+            }
+        )
+        scope.connection = self
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
-        exchange = Exchange(self, scope, keep_alive, expects_continue=b"expect" in names and self._expects_continue())
+        exchange = Exchange(self, scope, keep_alive, expects_continue=b"expect" in names and _expects_continue(headers))
         self.incoming = exchange
         self.deadline = self.loop.time() + self.timing.stall
         if self.exchange is None:
@@ -242,9 +247,6 @@ class Connection(asyncio.Protocol):
             # as many as one read brought may wait; nothing more is read until they are answered
             self.waiting.append(exchange)
             self.hold_back()
-
-    def _expects_continue(self) -> bool:
-        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         if self.intake is not None:
@@ -319,7 +321,7 @@ class Connection(asyncio.Protocol):
         if self.stopping and not self.waiting:
             exchange.keep_alive = False
         # the server waits for these when it stops; each takes itself off, for a callback costs a turn of the loop
-        task = self.loop.create_task(exchange.run(self.app, self.state.tasks))
+        exchange.task = task = self.loop.create_task(exchange.run(self.app, self.state.tasks))
         self.state.tasks.add(task)
 
     def finished(self, exchange: Exchange) -> None:
@@ -420,7 +422,7 @@ class Connection(asyncio.Protocol):
         body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
         self.refusal = (
             STATUS_LINES[status]
-            + b"Content-Type: application/json\r\nConnection: close\r\n"
+            + b"\r\nContent-Type: application/json\r\nConnection: close\r\n"
             + (b"Retry-After: 1\r\n" if status == 503 else b"")
             + b"Content-Length: %d\r\n\r\n" % len(body)
             + body
@@ -446,20 +448,30 @@ class Connection(asyncio.Protocol):
         self.transport.close()
 
 
+def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _expects_continue(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+
+
 class _Scope(dict[str, Any]):
     """A scope that asks for the addresses and the client's certificate only when somebody looks, once a connection.
 
     ``take_in`` is :meth:`Connection.take_in`, which is not ASGI's.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
+    __slots__ = ("connection",)
+    connection: Connection
 
     def __missing__(self, key: str) -> Any:
-        known = self._connection.far_side
+        if key == "path":
+            self[key] = self["raw_path"].decode("latin-1")
+            return self[key]
+        known = self.connection.far_side
         if key not in known:
-            transport = self._connection.transport
+            transport = self.connection.transport
             if key == "client":
                 known[key] = get_remote_addr(transport)
             elif key == "server":
@@ -468,7 +480,7 @@ class _Scope(dict[str, Any]):
                 tls = transport.get_extra_info("ssl_object")
                 known[key] = tls.getpeercert(binary_form=True) if tls is not None else None
             elif key == "take_in":
-                known[key] = self._connection.take_in
+                known[key] = self.connection.take_in
             else:
                 raise KeyError(key)
         self[key] = known[key]

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Protocol, cast
 
 from lading.api.sendfile import FileSender, Pace
@@ -16,29 +17,33 @@ log = logging.getLogger(__name__)
 _HIGH_WATER = 1 << 20
 _LOW_WATER = 1 << 18
 
-STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}".encode() for status in HTTPStatus}
+"""Without their ends: each header's name brings the end of the line before it along."""
+
+
+_SPELT = {
+    b"etag": b"ETag",
+    b"oci-filters-applied": b"OCI-Filters-Applied",
+    b"oci-subject": b"OCI-Subject",
+    b"oci-tag": b"OCI-Tag",
+    b"www-authenticate": b"WWW-Authenticate",
+}
 
 
 class _WireNames(dict[bytes, bytes]):
-    """Headers' names as they are written. They are case-insensitive, but people grep for ``Docker-Content-Digest``.
+    """Headers' names as they are written, with what stands before and behind them.
+
+    They are case-insensitive, but people grep for ``Docker-Content-Digest``.
 
     There are few, and all are our own or the operator's, so each is kept.
     """
 
     def __missing__(self, name: bytes) -> bytes:
-        written = self[name] = name.title()
+        written = self[name] = b"\r\n%b: " % _SPELT.get(name, name.title())
         return written
 
 
-_WIRE_NAMES = _WireNames(
-    {
-        b"etag": b"ETag",
-        b"oci-filters-applied": b"OCI-Filters-Applied",
-        b"oci-subject": b"OCI-Subject",
-        b"oci-tag": b"OCI-Tag",
-        b"www-authenticate": b"WWW-Authenticate",
-    }
-)
+_WIRE_NAMES = _WireNames()
 
 
 class Line(Protocol):
@@ -72,6 +77,20 @@ class Line(Protocol):
 class Exchange:
     """One request and its response."""
 
+    # what most requests never change is not set for each
+    buffered = 0
+    received = 0
+    more_body = True
+    wants_body = False
+    arrival: asyncio.Future[None] | None = None
+    started = False
+    complete = False
+    disconnected = False
+    truncated = False
+    sender: FileSender | None = None
+    chunked = False
+    task: asyncio.Task[None] | None = None
+
     def __init__(
         self, connection: Line, scope: dict[str, Any], keep_alive: bool, *, expects_continue: bool = False
     ) -> None:
@@ -79,28 +98,18 @@ class Exchange:
         self.scope = scope
         self.keep_alive = keep_alive
         self.chunks: deque[bytes] = deque()
-        self.buffered = 0
-        self.received = 0
-        self.more_body = True
-        self.wants_body = False
-        self.arrival: asyncio.Future[None] | None = None
-        self.started = False
-        self.complete = False
-        self.disconnected = False
-        self.truncated = False
         self.head: list[bytes] = []
-        self.sender: FileSender | None = None
-        self.chunked = False
         self.expects_continue = expects_continue
 
     async def run(self, app: Callable[..., Any], running: set[asyncio.Task[None]]) -> None:
-        """Answer; the task that does this is taken off those ``running`` at the end."""
+        """Answer; ``task``, which does this, is taken off those ``running`` at the end."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:
             log.exception("the application failed")
         finally:
-            running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            running.discard(cast("asyncio.Task[None]", self.task))
+            self.task = None  # which holds this exchange
             self.connection.answered()
             if self.sender is not None:
                 self.sender.close()
@@ -202,23 +211,19 @@ class Exchange:
         status: int = message["status"]
         head = [STATUS_LINES[status]]
         sized = False
-        for name, value in message["headers"]:
-            head += (_WIRE_NAMES[name], b": ", value, b"\r\n")
+        for name, value in chain(message["headers"], self.connection.default_headers):
+            head += (_WIRE_NAMES[name], value)
             if name == b"content-length":
                 sized = True
-        for name, value in self.connection.default_headers:
-            head += (_WIRE_NAMES[name], b": ", value, b"\r\n")
         if self.more_body:
             self.keep_alive = False  # what is left of the body would be taken for the next request
-        if not sized and status >= 200 and status not in (204, 304):
+        if status >= 200 and status not in (204, 304) and not sized:
             self.chunked = self.scope["http_version"] != "1.0"
             if self.chunked:
-                head.append(b"Transfer-Encoding: chunked\r\n")
+                head.append(b"\r\nTransfer-Encoding: chunked")
             else:
                 self.keep_alive = False
-        if not self.keep_alive:
-            head.append(b"Connection: close\r\n")
-        head.append(b"\r\n")
+        head.append(b"\r\n\r\n" if self.keep_alive else b"\r\nConnection: close\r\n\r\n")
         self.head = head
 
     def _write(self, body: bytes, *, last: bool) -> None:

@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from lading.access.principal import ANONYMOUS, Principal
 from lading.errors import Invalid, SizeInvalid, TooLarge
@@ -51,13 +52,24 @@ NO_PROXIES = Proxies()
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _MOST_ARGUMENTS = 200
 _MOST_HOPS = 20
-_numbers = itertools.count(1)
 
 
-@cache
-def _process(pid: int) -> str:  # noqa: ARG001 - by which the cache tells processes apart
-    """What this process's ids begin with; workers are forked with this module imported, so each makes up its own."""
-    return os.urandom(6).hex()
+class _Ids:
+    """Ids for requests that bring none; workers are forked with this module imported, so each makes up its own."""
+
+    def __init__(self) -> None:
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._process = os.urandom(6).hex()
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._process}-{next(self._numbers):x}"
+
+
+_ids = _Ids()
 
 
 class Request:
@@ -97,9 +109,7 @@ class Request:
         self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # so the first of a name stays
         self._arguments: list[tuple[str, str]] | None = None
         given = self.header(b"x-request-id")
-        self.id = (
-            given.decode() if given and _SANE_ID.fullmatch(given) else f"{_process(os.getpid())}-{next(_numbers):x}"
-        )
+        self.id = given.decode() if given and _SANE_ID.fullmatch(given) else _ids.next()
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that name."""
@@ -271,8 +281,7 @@ class FilePart:
     count: int
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """What a handler answers. For HEAD the body is not sent, but its length is told."""
 
     status: int

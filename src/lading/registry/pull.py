@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import msgspec
+
 from lading.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown, TooLarge, Unavailable
 from lading.jobs.events import BlobPulled, By, ManifestPulled, Target
 from lading.jobs.outbox import Outbox
@@ -29,8 +31,7 @@ from lading.stores.metadata.transaction import Metadata, Transaction
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredManifest:
+class StoredManifest(msgspec.Struct, frozen=True):
     """A manifest as it came in. ``age``: seconds since the index said that this is it; None: it says so now."""
 
     digest: str

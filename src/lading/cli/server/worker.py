@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -42,6 +43,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM, then finish what was begun; ``place``: the folder, if it is one, and the index."""
     _keep_buffers()
+    # libuv would set up each new connection by io_uring, at a system call more than without
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), own, debug))
 
 
