@@ -17,10 +17,10 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
 from sqlalchemy import bindparam, exists, select, text
 
 from lading import errors
@@ -191,7 +191,7 @@ class Mirror(Pull):
             found = await super().manifest(repository, tag, by_digest=False)
         except errors.Missing:
             raise error from None  # it went meanwhile; that the upstream has none is for the upstream to say
-        return replace(found, age=max(0, self._metadata.now() - confirmed) // 1000)
+        return structs.replace(found, age=max(0, self._metadata.now() - confirmed) // 1000)
 
     async def _refresh(self, repository: str, tag: str) -> None:
         found = await self._upstream.resolve(repository, tag)
