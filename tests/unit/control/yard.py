@@ -38,7 +38,7 @@ class Yard:
         self.accounts = Accounts(self.metadata, self.outbox, SEAL, settings)
         self.accounts.quotas.loop = asyncio.get_running_loop()
         admission = Admission(rules(self.accounts))
-        store = FilesystemStore(root, threads=2)
+        self.store = store = FilesystemStore(root, threads=2)
         self.uploads = Uploads(self.metadata, store, self.outbox, b"secret", admission)
         self.pushes = Push(self.metadata, store, self.outbox, PushPolicy(), admission)
         self.deletes = Delete(self.metadata, self.outbox, admission)
@@ -47,6 +47,7 @@ class Yard:
     async def close(self) -> None:
         await self.accounts.close()
         await self.metadata.close()
+        await self.store.close()
 
     async def push(self, repository: str, content: Image, by: By = By(actor="someone")) -> None:  # noqa: B008 - frozen
         for blob in content.blobs:

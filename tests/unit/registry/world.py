@@ -77,6 +77,7 @@ class World:
 
     async def close(self) -> None:
         await self.metadata.close()
+        await self.store.close()
 
     # ---- bring in
 
