@@ -86,7 +86,6 @@ class Connection(asyncio.Protocol):
     url = b""
     pending_bytes = 0  # read since a head or a part of a body was complete
     recent_bytes = 0  # the same, with the read that completed it
-    long = False
     in_head = True
     progress = False
     refusal = b""
@@ -150,7 +149,6 @@ class Connection(asyncio.Protocol):
             self.moved()
         self.progress = False
         self.recent_bytes += len(data)
-        self.long = self.recent_bytes > self.timing.head_bytes  # so a head that ends in this read may be too large
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -209,7 +207,8 @@ class Connection(asyncio.Protocol):
         self.in_head = False
         self.progress = True
         headers, self.headers = self.headers, []  # behind the body come trailers, which nobody here wants
-        if self.long and _size(self.url, headers) > self.timing.head_bytes:
+        most = self.timing.head_bytes
+        if self.recent_bytes > most and _size(self.url, headers) > most:  # no head is larger than what was read of late
             self._refuse_head()
             return
         version = self.parser.get_http_version()

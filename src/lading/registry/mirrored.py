@@ -6,7 +6,6 @@ whatever its name. Blobs go by collection, once no manifest names them, so that 
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from lading.registry.repositories import Repositories, below
 from lading.stores.metadata.gathering import Gathering
 from lading.stores.metadata.schema.content import manifests, mirrored, repositories
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
-
-log = logging.getLogger(__name__)
 
 _BROUGHT = Statement(
     text(

@@ -1,9 +1,9 @@
 """The index in a SQLite file, shared by any number of processes of one machine.
 
 Reads run where they are asked for, on the event loop, on a connection that sees only committed rows (about 10 µs
-each); all of one turn of the loop see the same. Writes go to one thread: it takes what waits, runs each piece of work under a savepoint and commits all of
-them together, so that many pushers share one sync of the disk. Processes take turns by a lock file, since SQLite
-itself only polls.
+each); all of one turn of the loop see the same. Writes go to one thread: it takes what waits, runs each piece of work
+under a savepoint and commits all of them together, so that many pushers share one sync of the disk. Processes take turns
+by a lock file, since SQLite itself only polls.
 """
 
 from __future__ import annotations
