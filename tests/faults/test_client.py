@@ -71,8 +71,14 @@ def user(tmp_path: Path) -> User:
     return User(tmp_path / "home")
 
 
-def unfinished(store: Path) -> list[Path]:
-    return [one for one in store.rglob(".partial-*") if one.is_file()]
+def unfinished(store: Path) -> dict[Path, int]:
+    """Files that are being written, and how many bytes each has; a client may finish any of them while we look."""
+    found = {}
+    for one in store.rglob(".partial-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if one.is_file():
+                found[one] = one.stat().st_size
+    return found
 
 
 def pulling(user: User, name: str, tmp_path: Path, *words: str) -> Process:
@@ -101,12 +107,12 @@ def test_an_interrupted_pull_leaves_nothing(
     pull = pulling(user, f"{server.host}/x", tmp_path, *there).start()
     where = user.store if not words else tmp_path
     assert holding.held.wait(20)
-    eventually(lambda: any(one.stat().st_size > 1 << 20 for one in unfinished(where)))
+    eventually(lambda: any(size > 1 << 20 for size in unfinished(where).values()))
     pull.signal(number)
     assert pull.wait() == 128 + number
     pull.stop()
     assert "Traceback" not in pull.output
-    assert unfinished(where) == []
+    assert unfinished(where) == {}
     assert not (tmp_path / "x.tar").exists()
     assert user("images", "-q") == ""
 
@@ -143,7 +149,7 @@ def test_two_pulls_of_the_same_at_the_same_time(user: User, tmp_path: Path) -> N
         ]
         assert [one.wait(60) for one in pulls] == [0] * 4
     assert len(user("images", "--format", "{{.Tag}}").split()) == 2
-    assert unfinished(user.store) == []
+    assert unfinished(user.store) == {}
 
 
 @pytest.mark.parametrize("output", ["store", "folder", "image.tar"])
@@ -155,7 +161,7 @@ def test_a_full_disk(far_side: tuple[Scripted, Holding], small_disk: Path, outpu
     with filled(small_disk, 2 << 20):
         said = user("pull", f"{server.host}/x", *words, status=1)
         assert "the disk is full; nothing unfinished was kept" in said
-        assert unfinished(small_disk) == []
+        assert unfinished(small_disk) == {}
         assert not (small_disk / "image.tar").exists()
     user("pull", f"{server.host}/x", *words)
     if output == "store":

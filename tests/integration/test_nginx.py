@@ -17,6 +17,7 @@ from tests.support import images
 from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.packages import program
+from tests.support.patience import PATIENCE, eventually
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.process import Process, listening, run
@@ -149,17 +150,14 @@ def test_a_body_is_passed_on_while_it_arrives(front: Front) -> None:
 
     def body() -> Iterator[bytes]:
         yield b"a" * 4_000_000
-        assert waiting.wait(10), "nothing reached the store"
+        assert waiting.wait(PATIENCE), "nothing reached the store"
         yield b"b" * 10
 
     uploads = front.replicas[0].root.parent / "storage/docker/registry/v2/repositories/streamed/_uploads"
 
     def watch() -> None:
-        for _ in range(400):
-            if any(file.stat().st_size for file in uploads.glob("*")):
-                waiting.set()
-                return
-            threading.Event().wait(0.02)
+        eventually(lambda: any(file.stat().st_size for file in uploads.glob("*")), "bytes in an upload")
+        waiting.set()
 
     watching = threading.Thread(target=watch)
     watching.start()
