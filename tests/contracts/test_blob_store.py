@@ -14,6 +14,7 @@ from lading.errors import Conflict, SizeInvalid, Unavailable
 from lading.oci.digest import Digest
 from lading.stores.blobs.base import BlobFile, BlobStore, Deleted, FoundUpload, UploadSession, UploadState
 from lading.stores.blobs.remote import RemoteStore
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -323,7 +324,7 @@ class TestUploads:
         await asyncio.sleep(0.1)
         assert not waiting.done()
         await session.close()
-        taken = await asyncio.wait_for(waiting, 3)
+        taken = await asyncio.wait_for(waiting, PATIENCE)
         assert taken is not None
         await taken.close()
 
@@ -334,7 +335,7 @@ class TestUploads:
             await asyncio.sleep(0.05)
             await (session.publish(SMALL) if end == "publish" else session.cancel())
             await session.close()
-            assert await asyncio.wait_for(waiting, 3) is None
+            assert await asyncio.wait_for(waiting, PATIENCE) is None
 
     @pytest.mark.real
     async def test_publishing_what_is_there_already(self, store: BlobStore) -> None:

@@ -238,13 +238,13 @@ async def test_a_read_sees_one_moment(metadata: Metadata, open_metadata: Callabl
     async def look(tx: Transaction) -> tuple[int, int]:
         first = len(await tx.rows(ALL))
         entered.set()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not go.is_set() and time.monotonic() < deadline:
             await tx.rows(ALL)  # which on PostgreSQL lets others go on
         return first, len(await tx.rows(ALL))
 
     looking = asyncio.create_task(metadata.scan(look))
-    await asyncio.to_thread(entered.wait, 5)
+    await asyncio.to_thread(entered.wait, 30)
     await other.write(add("a"))
     go.set()
     assert await looking == (0, 0)
@@ -332,7 +332,7 @@ async def test_what_is_settled_was_committed_or_not(metadata: Metadata, open_met
         await tx.execute(ADD, name="late", value="x")
 
     slowly = asyncio.create_task(metadata.write(slow))
-    await asyncio.to_thread(entered.wait, 5)
+    await asyncio.to_thread(entered.wait, 30)
     await other.write(quick)
     await other.settled("events")
     assert await names(other) == ["early", "late"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.clientcertificates import ClientAuthority, shown
 from tests.support.http import Client
 from tests.support.packages import program
+from tests.support.patience import eventually
 from tests.support.ports import free_port
 from tests.support.process import Process, listening, run
 
@@ -103,9 +103,7 @@ def test_who_opens_nothing(server: WithAccounts, clients: ClientAuthority) -> No
             assert "/service/token" in refused.headers["www-authenticate"]
             assert client.manifest("team/app", "1").status_code == 401
             assert client.get("/api/v2.0/users/current").status_code == 401
-    ends = time.monotonic() + 30
-    while "gone" not in server.admin("audit", "list", "--operation", "login"):  # written a moment later
-        assert time.monotonic() < ends
+    eventually(lambda: "gone" in server.admin("audit", "list", "--operation", "login"), "it is in the log")
 
 
 def test_credentials_outdo_a_certificate(server: WithAccounts, alice: Path) -> None:

@@ -165,11 +165,8 @@ def test_pushes_go_on_while_it_collects(tmp_path: Path, grace: str) -> None:
         for one in pushers:
             one.join()
         assert sum((one.problems for one in pushers), []) == []  # noqa: RUF017 - three lists
-        assert sum(one.pushed for one in pushers) > 20
-        deadline = time.monotonic() + 60
-        while not re.search(r"[1-9]\d* blobs deleted", registry.output):
-            assert time.monotonic() < deadline, "it did collect"
-            time.sleep(0.1)
+        assert sum(one.pushed for one in pushers) > 5
+        eventually(lambda: re.search(r"[1-9]\d* blobs deleted", registry.output), "a collection")
         with Client(registry) as client:
             for one in pushers:
                 if one.tags:

@@ -102,7 +102,7 @@ def test_a_job_of_a_killed_worker_is_done_by_another(tmp_path: Path) -> None:
         stopped = time.monotonic()
         try:
             eventually(lambda: rows(registry)[0].attempts == 2, "another process")
-            assert 4 < time.monotonic() - stopped < 25
+            assert time.monotonic() - stopped > 4, "not before its lease has run out"
             [after] = rows(registry)
             assert (after.id, after.state) == (before.id, "running")
             assert after.process != before.process

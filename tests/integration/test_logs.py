@@ -14,6 +14,7 @@ from tests.support import images
 from tests.support.access import write_htpasswd
 from tests.support.http import Client
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 
 SECRET = "hunter2Geheim99"
 COMBINED = re.compile(
@@ -21,11 +22,8 @@ COMBINED = re.compile(
 )
 
 
-def settled(registry: Lading, wanted: str, seconds: float = 10) -> str:
-    deadline = time.monotonic() + seconds
-    while wanted not in registry.output:
-        assert time.monotonic() < deadline, registry.tail()
-        time.sleep(0.02)
+def settled(registry: Lading, wanted: str) -> str:
+    eventually(lambda: wanted in registry.output, f"{wanted} in the log")
     return registry.output
 
 

@@ -21,6 +21,7 @@ from tests.support import images
 from tests.support.access import TokenServer, write_htpasswd
 from tests.support.http import Client
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.peer import Peer
 from tests.support.postgres import Postgres
 from tests.support.scripted import Answer, Asked, Scripted
@@ -357,11 +358,7 @@ def test_a_broken_fill_goes_on_from_its_byte(tmp_path: Path) -> None:
         assert client.get(f"/v2/a/blobs/{layer.digest}").status_code == 503
         answer.fail = lambda asked: None
         before = len(far.asked)
-        deadline = 60
-        while (got := client.get(f"/v2/a/blobs/{layer.digest}")).status_code == 503 and deadline:
-            deadline -= 1
-            threading.Event().wait(0.5)
-        assert got.content == layer.data
+        eventually(lambda: client.get(f"/v2/a/blobs/{layer.digest}").content == layer.data, "it is there after all")
         asked = [each for each in far.asked[before:] if each.path.endswith(layer.digest)]
         (start,) = [int(each.headers["range"].removeprefix("bytes=").rstrip("-")) for each in asked]
         assert 1_000_000 <= start <= 2_500_000

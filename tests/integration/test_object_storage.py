@@ -7,7 +7,6 @@ import random
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tests.support.http import Client
 from tests.support.lading import PROGRAM, Lading
 from tests.support.objects import BUCKET, Moto
 from tests.support.objects import client as store_client
+from tests.support.patience import eventually
 from tests.support.peer import Peer
 from tests.support.process import run
 
@@ -120,9 +120,7 @@ def test_killed_in_the_middle_of_an_upload_another_process_goes_on(moto: Moto, t
         with socket.create_connection(("127.0.0.1", one.port)) as connection:
             head = f"PATCH {at.path}?{at.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 12000000\r\n\r\n"
             connection.sendall(head.encode() + DATA[11_000_000:22_000_000])
-            deadline = time.monotonic() + 30
-            while not second_part(moto, at.path) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            eventually(lambda: second_part(moto, at.path), "a part of the second chunk")
             one.kill9()
         with Client(two) as client:
             where = f"{two.url}{at.path}"

@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.workers import children, one_client_per_worker, worker_of
+from tests.integration.workers import children, one_client_per_worker, worker_of, works_on
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE, eventually
 from tests.support.process import socket_at
 
 DATA = b"".join(noise("workers", 3_000_000))
@@ -44,12 +44,13 @@ class SlowPut:
     def __init__(self, registry: Lading, client: Client, sent: int) -> None:
         target = httpx2.URL(begin(client)).copy_merge_params({"digest": DIGEST})
         self.sent = 0
-        self.socket = socket.create_connection(("127.0.0.1", registry.port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", registry.port), timeout=PATIENCE)
         head = (
             f"PUT {target.raw_path.decode()} HTTP/1.1\r\nhost: {registry.host}\r\ncontent-length: {len(DATA)}\r\n\r\n"
         )
         self.socket.sendall(head.encode())
         self.send(sent)
+        eventually(lambda: works_on(registry.pid, target.path), "the request is being answered")
 
     def send(self, until: int) -> None:
         self.socket.sendall(DATA[self.sent : until])
@@ -117,7 +118,7 @@ def test_connections_that_wait_for_a_killed_worker_are_served_by_the_next(regist
     before = children(registry.pid)
     for worker in before:
         os.kill(worker, signal.SIGSTOP)
-    waiting = [socket.create_connection(("127.0.0.1", registry.port), timeout=15) for _ in range(8)]
+    waiting = [socket.create_connection(("127.0.0.1", registry.port), timeout=PATIENCE) for _ in range(8)]
     for each in waiting:
         each.sendall(f"GET /v2/ HTTP/1.1\r\nhost: {registry.host}\r\nconnection: close\r\n\r\n".encode())
     for worker in before:
@@ -131,7 +132,6 @@ def test_term_lets_a_running_upload_finish(registry: Lading) -> None:
     with Client(registry) as client:
         upload = SlowPut(registry, client, 1_000_000)
         idle = socket.create_connection(("127.0.0.1", registry.port))
-    time.sleep(0.2)
     registry.signal(signal.SIGTERM)
     time.sleep(0.5)
     assert registry.alive
@@ -150,11 +150,10 @@ def test_term_does_not_wait_longer_than_it_was_told_to(tmp_path: Path) -> None:
     with Lading(tmp_path, {"http": {"draintimeout": "1s"}}, workers=2) as registry:
         with Client(registry) as client:
             upload = SlowPut(registry, client, 1_000_000)
-        time.sleep(0.2)
         began = time.monotonic()
         registry.signal(signal.SIGTERM)
         assert registry.wait() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 25, "thirty seconds, by default"
         assert "Traceback" not in registry.output
         upload.socket.close()
 
@@ -172,12 +171,11 @@ def test_term_while_a_worker_is_being_replaced(registry: Lading) -> None:
 def test_a_second_term_ends_it_at_once(registry: Lading) -> None:
     with Client(registry) as client:
         upload = SlowPut(registry, client, 1_000_000)
-    time.sleep(0.2)
     registry.signal(signal.SIGTERM)
     time.sleep(0.5)
     assert registry.alive
     registry.signal(signal.SIGTERM)
-    registry.wait(5)
+    registry.wait()
     assert "Traceback" not in registry.output
     upload.socket.close()
 
@@ -215,7 +213,7 @@ def test_hup_renews_the_workers_and_refuses_nobody(registry: Lading) -> None:
         nonlocal answered
         while not stop.is_set():
             try:
-                with Client(registry, timeout=10) as one:
+                with Client(registry) as one:
                     response = one.manifest("a", "latest")
                 if response.content != made.manifest.data:
                     failures.append(f"{response.status_code}")
@@ -242,10 +240,9 @@ def test_hup_renews_the_workers_and_refuses_nobody(registry: Lading) -> None:
 def test_hup_does_not_make_everybody_wait_for_one_slow_upload(tmp_path: Path) -> None:
     with Lading(tmp_path, workers=1) as registry, Client(registry) as client:
         upload = SlowPut(registry, client, 1_000_000)
-        time.sleep(0.2)
         registry.signal(signal.SIGHUP)
         time.sleep(0.2)
-        with contextlib.closing(Client(registry, timeout=8)) as other:
+        with contextlib.closing(Client(registry)) as other:
             assert other.get("/v2/").status_code == 200
         upload.send(len(DATA))
         assert upload.answer() == "HTTP/1.1 201 Created"
@@ -257,8 +254,11 @@ def test_background_work_is_done_once_among_workers(tmp_path: Path) -> None:
     with Lading(tmp_path, settings, workers=3) as registry:
         with Client(registry) as client:
             client.push_blob("a", DATA)
-        time.sleep(6)
-        runs = len(re.findall(r"collection: \d+ manifests", registry.output))
-        lasted = time.monotonic() - began
-        assert list((registry.storage / "docker/registry/v2/blobs").rglob("data")) == []
-    assert 3 <= runs <= lasted, "once a second, whichever worker does it"
+
+        def runs() -> int:
+            return len(re.findall(r"collection: \d+ manifests", registry.output))
+
+        eventually(lambda: runs() >= 4, "collections")
+        assert runs() <= time.monotonic() - began, "once a second, whichever worker does it"
+        blobs = registry.storage / "docker/registry/v2/blobs"
+        eventually(lambda: list(blobs.rglob("data")) == [], "the blob is gone")

@@ -37,7 +37,7 @@ class Answer:
 class Wire:
     """One connection to a server. Reading ends with the answer, the end of the connection (None) or a failed test."""
 
-    def __init__(self, server: RegistryServer, timeout: float = 15) -> None:
+    def __init__(self, server: RegistryServer, timeout: float = 60) -> None:
         self.server = server
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
         self._seen = b""

@@ -38,6 +38,17 @@ def children(pid: int) -> set[int]:
     return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+def works_on(pid: int, location: str) -> bool:
+    """Whether a process of a server has the file of the upload at this location open: the request has begun."""
+    upload = location.partition("?")[0].rpartition("/")[2]
+    for process in children(pid) or {pid}:
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if upload in str(descriptor.readlink()):
+                    return True
+    return False
+
+
 def memory(pid: int) -> int:
     """Resident bytes of the one worker of a server."""
     [worker] = children(pid)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.process import Process
 
@@ -66,10 +67,10 @@ class RegistryServer(Process):
         the log is read once that is in it and nothing more comes.
         """
         marker = f"/v2/?settled={uuid4().hex}"
-        httpx2.get(self.url + marker, verify=self.verify, trust_env=False)
-        deadline, before = time.monotonic() + 5, ""
+        httpx2.get(self.url + marker, verify=self.verify, trust_env=False, timeout=PATIENCE)
+        deadline, before = time.monotonic() + PATIENCE, ""
         while marker not in self.output or self.output != before:
-            assert time.monotonic() < deadline, f"no access log line for {marker} after 5 s\n{self.tail()}"
+            assert time.monotonic() < deadline, f"no access log line for {marker} after {PATIENCE:g} s\n{self.tail()}"
             before = self.output
             time.sleep(0.1)
         lines = [Access(method, path, int(status)) for method, path, status in _ACCESS.findall(self.output)]

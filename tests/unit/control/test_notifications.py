@@ -214,7 +214,7 @@ async def test_delivered_events_are_deleted_but_the_newest(metadata: Metadata, m
         async with running(made(metadata, endpoint(receiver))):
             await emit(metadata, 1, 40)
             await until(lambda: len(receiver.events) == 40)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while len(await outbox.after(0, 100)) != 1:  # noqa: ASYNC110 - what is waited for has no event
                     await anyio.sleep(0.05)
         assert await outbox.newest() == 40

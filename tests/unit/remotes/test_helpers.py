@@ -95,7 +95,7 @@ async def test_a_helper_that_hangs_is_ended(install: Install, commands: str) -> 
     before = time.monotonic()
     with pytest.raises(CredentialsError, match=r"did not answer within 0\.3 seconds"):
         await helpers.get("hangs", "r.lab", limit=0.3)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 async def test_who_has_had_enough_does_not_wait_for_a_helper(install: Install, tmp_path: Path) -> None:

@@ -204,16 +204,16 @@ async def test_an_asynchronous_commit_is_for_its_transaction_alone(postgres: Pos
 class TestDatabaseClock:
     def test_it_is_the_databases_time(self) -> None:
         clock = DatabaseClock()
-        assert abs(clock.now() - time.time() * 1000) < 100, "this machine's, as long as nothing is known"
+        assert abs(clock.now() - time.time() * 1000) < 10_000, "this machine's, as long as nothing is known"
         clock.measured(5_000_000, time.monotonic_ns())
-        assert 5_000_000 <= clock.now() < 5_000_100
+        assert 5_000_000 <= clock.now() < 5_010_000
         assert not clock.is_older_than(1)
 
     def test_a_step_of_this_machines_clock_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = DatabaseClock()
         clock.measured(5_000_000, time.monotonic_ns())
         monkeypatch.setattr(time, "time_ns", lambda: 0)
-        assert 5_000_000 <= clock.now() < 5_000_100
+        assert 5_000_000 <= clock.now() < 5_010_000
 
 
 def test_the_numbers_of_locks() -> None:
