@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from sqlalchemy import bindparam, select, text
-
 from lading import settings
 from lading.access.guard import Guard, Open, guard
 from lading.api.application import Application
@@ -58,9 +56,9 @@ from lading.registry.purge import Purge
 from lading.registry.push import Push, push_policy
 from lading.registry.uploads import Uploads
 from lading.stores.blobs.driver import open_store
+from lading.stores.metadata import facts
 from lading.stores.metadata.engine import is_remote, open_index
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+from lading.stores.metadata.transaction import Metadata
 
 if TYPE_CHECKING:
     from lading.access.sealing import Seal
@@ -74,9 +72,6 @@ if TYPE_CHECKING:
     from lading.registry.mirrors import Mirrors
     from lading.registry.upstream import Upstream
     from lading.telemetry.metrics import Metrics
-
-_SECRET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_KEEP_SECRET = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"))
 
 
 class Registry:
@@ -477,10 +472,5 @@ def _read_only(configuration: Configuration) -> bool:
 
 async def _installation_secret(metadata: Metadata) -> str:
     """A secret that all processes on this index share, made by the first of them."""
-
-    async def keep(tx: Transaction) -> str:
-        await tx.execute(_KEEP_SECRET, name="secret", value=secrets.token_hex(32))
-        return str(await tx.value(_SECRET, name="secret"))
-
-    row = await metadata.row(_SECRET, name="secret")
-    return str(row[0]) if row else await metadata.write(keep)
+    secret = await facts.read(metadata, "secret")
+    return secret or str(await metadata.write(lambda tx: facts.first(tx, "secret", secrets.token_hex(32))))

@@ -20,14 +20,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from sqlalchemy import select
 
 from lading.errors import Invalid, Missing
 from lading.oci.digest import Digest
 from lading.registry.uploads import Uploads
 from lading.registry.verify import Terms, Verify
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Statement
+from lading.stores.metadata import facts
 from tests.faults.medium import (
     ALL_LEFT,
     BYTES_LEFT,
@@ -176,8 +174,8 @@ async def check(world: World, expected: dict[Key, str], maybe: set[Key], every: 
 async def go_on(world: World, unfinished: Unfinished) -> None:
     """The client outlived the machine and sends the second half: the blob becomes whole, or is refused."""
     blob, url = unfinished.blob, urlsplit(unfinished.location)
-    secret = await world.metadata.row(Statement(select(facts.c.value).where(facts.c.name == "secret")))
-    uploads = Uploads(world.metadata, world.store, world.outbox, str(secret[0] if secret else "").encode())
+    secret = await facts.read(world.metadata, "secret")
+    uploads = Uploads(world.metadata, world.store, world.outbox, (secret or "").encode())
     ticket = dict(parse_qsl(url.query))["_state"]
     name, digest, rest = url.path.rpartition("/")[2], Digest(blob.digest), stream(blob.data[blob.size // 2 :])
     try:

@@ -13,8 +13,8 @@ from sqlalchemy import bindparam, select, text
 
 from lading.control.projects import ALLOWLIST
 from lading.errors import Invalid
+from lading.stores.metadata import facts
 from lading.stores.metadata.schema.control import project_metadata
-from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Statement, Transaction
 
 REUSE = "reuse_sys_cve_allowlist"
@@ -22,12 +22,6 @@ MOST = 5000
 """Vulnerabilities of a list."""
 _MOST_ID = 128
 
-_SYSTEM = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_SET_SYSTEM = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
 _OF = Statement(
     select(project_metadata.c.value).where(
         project_metadata.c.project_id == bindparam("project"), project_metadata.c.name == bindparam("name")
@@ -58,7 +52,7 @@ class Allowlists:
 
     async def system(self) -> Allowlist:
         """The registry's."""
-        return _decoded(await self._tx.value(_SYSTEM, name=ALLOWLIST))
+        return _decoded(await facts.read(self._tx, ALLOWLIST))
 
     async def own(self, project: int) -> Allowlist:
         """What was set for a project."""
@@ -75,7 +69,7 @@ class Allowlists:
     async def set_system(self, items: Sequence[str], expires_at: int | None) -> None:
         """Set the registry's; raises ``Invalid``."""
         made = self._made(await self.system(), items, expires_at)
-        await self._tx.execute(_SET_SYSTEM, name=ALLOWLIST, value=msgspec.json.encode(made).decode())
+        await facts.write(self._tx, ALLOWLIST, msgspec.json.encode(made).decode())
 
     async def set(self, project: int, items: Sequence[str], expires_at: int | None) -> None:
         """Set a project's own; raises ``Invalid``."""

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import String, bindparam, delete, func, insert, select, text
+from sqlalchemy import String, bindparam, delete, func, insert, select
 
 from lading.access.members import namespace
 from lading.errors import TooWide, Unavailable
@@ -32,10 +32,10 @@ from lading.jobs.events import (
     TagDeleted,
 )
 from lading.jobs.kinds import Task
+from lading.stores.metadata import facts
 from lading.stores.metadata.gathering import Gathering
 from lading.stores.metadata.paging import Field, Listing, Match, Page
 from lading.stores.metadata.schema.control import audit, resource_begins
-from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Row, Statement, Transaction, Work
 
 T = TypeVar("T")
@@ -115,13 +115,7 @@ _PURGE = Statement(delete(audit).where(audit.c.id == bindparam("row")))
 _AFTER = Statement(
     select(*_columns).where(audit.c.id > bindparam("after")).order_by(audit.c.id).limit(bindparam("limit"))
 )
-_PLACE = Statement(select(facts.c.value).where(facts.c.name == "audit-syslog"))
-_KEEP_PLACE = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES ('audit-syslog', :value)"
-        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
+_PLACE = "audit-syslog"
 _NEWEST = Statement(select(func.coalesce(func.max(audit.c.id), 0)))
 
 _LISTED = Listing(
@@ -372,12 +366,12 @@ class Syslog:
     async def work(self, task: Task) -> None:
         """The job: send what is new."""
         while True:
-            place = await self._metadata.row(_PLACE)
+            place = await facts.read(self._metadata, _PLACE)
             if place is None:
                 newest = await self._metadata.read(lambda tx: tx.value(_NEWEST))
                 await self._keep(int(newest))
                 return
-            came = int(place[0])
+            came = int(place)
             entries = await self._metadata.scan(lambda tx, came=came: Audit(tx).after(came, 500))  # type: ignore[misc]
             if not entries:
                 return
@@ -386,7 +380,7 @@ class Syslog:
             task.progress(task.done + len(entries))
 
     async def _keep(self, place: int) -> None:
-        await self._metadata.write(lambda tx: tx.execute(_KEEP_PLACE, value=str(place)), durable=False)
+        await self._metadata.write(lambda tx: facts.write(tx, _PLACE, str(place)), durable=False)
 
     def _send(self, entries: Sequence[Entry]) -> None:
         host, _, port = self._where.rpartition(":")

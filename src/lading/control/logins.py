@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import bindparam, select, text
 
 from lading.access.directory.settings import DirectorySettings
 from lading.access.oidc import OidcSettings
 from lading.access.sealing import Seal
 from lading.control.sections import SCOPES, directory_of, provider_of
 from lading.errors import Invalid, StoreError
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Statement, Transaction
+from lading.stores.metadata import facts
+from lading.stores.metadata.transaction import Metadata, Transaction
 
 DATABASE, LDAP, OIDC = "db_auth", "ldap_auth", "oidc_auth"
 MOST = 1024
@@ -30,12 +29,6 @@ _FACT = "logins"
 
 Value = str | int | bool
 
-_READ = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_KEEP = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
 
 USUAL: Mapping[str, Value] = {
     "auth_mode": DATABASE,
@@ -129,8 +122,7 @@ def kept_directory(kept: Kept, seal: Seal, configured: Configured) -> DirectoryS
 
 async def stored(metadata: Metadata) -> str:
     """What was set, as it is kept: the same text, the same settings."""
-    row = await metadata.row(_READ, name=_FACT)
-    return str(row[0]) if row else ""
+    return await facts.read(metadata, _FACT) or ""
 
 
 def decoded(content: str) -> Kept:
@@ -161,7 +153,7 @@ class Logins:
 
     async def read(self) -> Kept:
         """What was set."""
-        return decoded(await self._tx.value(_READ, name=_FACT) or "")
+        return decoded(await facts.read(self._tx, _FACT) or "")
 
     async def change(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """Set some of them, which the configuration leaves open; those that were another before. Raises ``Invalid``.
@@ -171,7 +163,7 @@ class Logins:
         await self._tx.lock("logins")
         changed, after = self._after(await self.read(), given)
         if changed:
-            await self._tx.execute(_KEEP, name=_FACT, value=msgspec.json.encode(after).decode())
+            await facts.write(self._tx, _FACT, msgspec.json.encode(after).decode())
         return changed
 
     async def judge(self, given: Mapping[str, Value]) -> None:

@@ -26,7 +26,8 @@ from lading.jobs.events import ContentEvent
 from lading.jobs.kinds import Kind, Task
 from lading.jobs.outbox import Outbox
 from lading.jobs.queue import JobQueue
-from lading.stores.metadata.schema.work import consumers, facts, outbox
+from lading.stores.metadata import facts
+from lading.stores.metadata.schema.work import consumers, outbox
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,6 @@ _SAVE = Statement(
 _LEAST = Statement(select(func.min(consumers.c.position)))
 _BOUNDS = Statement(select(func.min(outbox.c.id), func.max(outbox.c.id)))
 _OLD = Statement(select(func.max(outbox.c.id)).where(outbox.c.happened_at < bindparam("before")))
-_FACT = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_KEEP_FACT = Statement(text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"))
 
 
 class Counting(Protocol):
@@ -264,8 +263,7 @@ class Notifications:
 
     async def _namespace(self) -> UUID:
         async def keep(tx: Transaction) -> UUID:
-            await tx.execute(_KEEP_FACT, name="events", value=str(uuid4()))
-            return UUID(await tx.value(_FACT, name="events"))
+            return UUID(await facts.first(tx, "events", str(uuid4())))
 
         return await self._metadata.write(keep)
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import select, text
-
 from lading.errors import Invalid
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Statement, Transaction
+from lading.stores.metadata import facts
+from lading.stores.metadata.transaction import Transaction
 
 EVERYONE, ADMINS = "everyone", "adminonly"
 _PREFIX = "setting:"
 KEYS = ("banner_message", "project_creation_restriction", "robot_token_duration", "storage_per_project")
-
-_ALL = Statement(select(facts.c.name, facts.c.value).where(facts.c.name.like(f"{_PREFIX}%")))
-_SET = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
 
 
 class Configured(Protocol):
@@ -50,7 +41,7 @@ class Changed:
 
 async def given(tx: Transaction) -> dict[str, str]:
     """Those that were set, under their names."""
-    return {name.removeprefix(_PREFIX): value for name, value in await tx.rows(_ALL)}
+    return await facts.below(tx, _PREFIX)
 
 
 async def read(tx: Transaction) -> Changed:
@@ -68,7 +59,7 @@ async def change(tx: Transaction, name: str, value: str | int) -> None:
     """Set one of them; raises ``Invalid`` for what it cannot be."""
     check(name, value)
     assert name in KEYS
-    await tx.execute(_SET, name=f"{_PREFIX}{name}", value=str(value))
+    await facts.write(tx, f"{_PREFIX}{name}", str(value))
 
 
 def check(name: str, value: str | int) -> None:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sqlalchemy import bindparam, select, text
+from lading.stores.metadata import facts
+from lading.stores.metadata.transaction import Metadata, Transaction
 
-from lading.stores.metadata.schema.work import facts
-from lading.stores.metadata.transaction import Metadata, Statement, Transaction
-
-_FACT = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_NOTE = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
 _NAME = "accounts"
 
 
@@ -29,10 +21,9 @@ async def are_on(metadata: Metadata, named: Named | None) -> bool:
     """See the module."""
     if named is not None:
         return named.enabled
-    row = await metadata.row(_FACT, name=_NAME)
-    return row is not None and row[0] == "on"
+    return await facts.read(metadata, _NAME) == "on"
 
 
 async def note(tx: Transaction, *, on: bool) -> None:
     """Remember whether accounts are on, so that a section that gets lost opens nothing."""
-    await tx.execute(_NOTE, name=_NAME, value="on" if on else "off")
+    await facts.write(tx, _NAME, "on" if on else "off")

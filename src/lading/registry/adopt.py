@@ -31,7 +31,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, bindparam, cast, delete, exists, func, select, text
+from sqlalchemy import BigInteger, cast, exists, func, select
 
 from lading.errors import StoreError
 from lading.oci.digest import Digest
@@ -46,8 +46,8 @@ from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.links import Links, Tree
 from lading.stores.blobs.remote import RemoteStore
 from lading.stores.blobs.remotelinks import RemoteTree
+from lading.stores.metadata import facts
 from lading.stores.metadata.schema.content import blobs, repositories
-from lading.stores.metadata.schema.work import facts
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 T = TypeVar("T")
@@ -61,16 +61,6 @@ _PAGE = 100
 _FACT = "adopted"
 _BROKEN = "adopted-broken:"
 
-_GET = Statement(select(facts.c.value).where(facts.c.name == bindparam("name")))
-_SET = Statement(
-    text(
-        "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-)
-_LISTED = Statement(
-    select(facts.c.value).where(facts.c.name >= _BROKEN, facts.c.name < _BROKEN + "~").order_by(facts.c.name)
-)
-_FORGET = Statement(delete(facts).where(facts.c.name >= _BROKEN, facts.c.name < _BROKEN + "~"))
 _ANY = Statement(select(exists().select_from(repositories)))
 _STORED = Statement(
     select(func.count(), cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
@@ -229,12 +219,12 @@ async def take_over(
 async def synchronised(metadata: Metadata) -> None:
     """Remember that index and tree say the same now."""
     value = msgspec.json.encode(_Fact(synced=metadata.now())).decode()
-    await metadata.write(lambda tx: tx.execute(_SET, name=_FACT, value=value))
+    await metadata.write(lambda tx: facts.write(tx, _FACT, value))
 
 
 async def _remembered(metadata: Metadata) -> _Fact:
-    row = await metadata.row(_GET, name=_FACT)
-    return msgspec.json.decode(row[0], type=_Fact) if row else _Fact()
+    fact = await facts.read(metadata, _FACT)
+    return msgspec.json.decode(fact, type=_Fact) if fact else _Fact()
 
 
 class _Adoption:
@@ -333,8 +323,8 @@ class _Adoption:
         if problems:
             self._run.lists += 1
             listed = msgspec.json.encode(problems).decode()
-            await tx.execute(_SET, name=f"{_BROKEN}{self._run.lists:08}", value=listed)
-        await tx.execute(_SET, name=_FACT, value=msgspec.json.encode(self._fact).decode())
+            await facts.write(tx, f"{_BROKEN}{self._run.lists:08}", listed)
+        await facts.write(tx, _FACT, msgspec.json.encode(self._fact).decode())
 
     async def _take_part(self, tx: Transaction, part: Part) -> None:
         counts = Counts(mended=part.mended)
@@ -386,11 +376,11 @@ class _Adoption:
 
     async def _finish(self, tx: Transaction) -> list[Problem]:
         """Forget how far this came, and remember that the index knows the tree as it was when this started."""
-        lists = await tx.rows(_LISTED)
-        await tx.execute(_FORGET)
+        lists = await facts.below(tx, _BROKEN)
+        await facts.forget_below(tx, _BROKEN)
         value = msgspec.json.encode(_Fact(synced=self._run.started)).decode()
-        await tx.execute(_SET, name=_FACT, value=value)
-        return [problem for row in lists for problem in msgspec.json.decode(row[0], type=list[Problem])]
+        await facts.write(tx, _FACT, value)
+        return [problem for listed in lists.values() for problem in msgspec.json.decode(listed, type=list[Problem])]
 
     # ---- bytes
 
