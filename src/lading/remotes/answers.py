@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -14,6 +15,10 @@ MAX_ERROR = 64 << 10
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may go well."""
+
+
+class Later(errors.Unavailable):
+    """Not now, but after as many seconds as the registry says."""
 
 
 async def read(answer: Answer, most: int, what: str) -> bytes:
@@ -61,13 +66,13 @@ async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
         return errors.Unreachable(
             f"the proxy on the way to {host} wants a login: write http://USER:PASSWORD@PROXY{tail}"
         )
+    wait = math.ceil(retry_after(answer))
+    when = f"; it may go again in {wait} s" if wait else ""
     if status == 429:
-        wait = retry_after(answer)
-        when = f"; it may go again in {wait:.0f} s" if wait else ""
-        return errors.TooMany(f"{host} has had too many requests from here{tail}{when}", retry_after=int(wait or 1))
+        return errors.TooMany(f"{host} has had too many requests from here{tail}{when}", retry_after=wait or 1)
     if status in TRY_AGAIN:
-        wait = retry_after(answer)
-        return errors.Unavailable(f"{host} cannot do it now ({status}, {what}){tail}", retry_after=int(wait or 5))
+        why = f"{host} cannot do it now ({status}, {what}){tail}{when}"
+        return Later(why, retry_after=wait) if wait else errors.Unavailable(why)
     if status in {400, 413, 416, 422}:
         return errors.Invalid(f"{host} refuses {what} ({status}){tail}")
     asked = what if what.startswith("to ") else f"for {what}"

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from lading import errors
 from lading.oci.manifest import Descriptor
+from lading.remotes import answers
 from lading.remotes.base import Source
 from lading.remotes.transport import Answer, joined
 
@@ -165,7 +166,7 @@ class Upload:
 
 def _asked(error: errors.LadingError) -> float:
     """How long the registry asked to wait, in seconds."""
-    return error.retry_after if isinstance(error, errors.TooMany) else 0.0
+    return error.retry_after if isinstance(error, errors.TooMany | answers.Later) else 0.0
 
 
 async def _whole(source: Source, size: int) -> bytes:

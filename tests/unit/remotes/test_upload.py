@@ -192,8 +192,9 @@ async def test_an_upload_never_goes_on_without_tls(tmp_path: Path) -> None:
         assert [one.method for one in far_side.asked] == ["POST"]
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("data", [b"x", DATA], ids=["small", "large"])
-async def test_a_registry_that_has_had_enough_is_asked_later(data: bytes) -> None:
+async def test_a_registry_that_has_had_enough_is_asked_later(data: bytes, status: int) -> None:
     there = Uploads()
     method = "PUT" if data == b"x" else "PATCH"
     refused: list[Asked] = []
@@ -201,7 +202,7 @@ async def test_a_registry_that_has_had_enough_is_asked_later(data: bytes) -> Non
     def answer(asked: Asked) -> Answer:
         if asked.method == method and not refused:
             refused.append(asked)
-            return Answer(429, b"", {"retry-after": "1"})
+            return Answer(status, b"", {"retry-after": "1"})
         return there(asked)
 
     with Scripted(answer) as far_side:
