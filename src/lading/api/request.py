@@ -206,11 +206,15 @@ class Request:
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
     @property
+    def scheme(self) -> str:
+        """``http`` or ``https``, as the client came to this registry or to the first proxy before it."""
+        return self.text(b"x-forwarded-proto").partition(",")[0].strip() or cast("str", self.scope["scheme"])
+
+    @property
     def origin(self) -> str:
         """``scheme://host`` as the client sees this registry, behind proxies that say so."""
-        scheme = self.text(b"x-forwarded-proto").partition(",")[0].strip() or self.scope["scheme"]
         host = self.text(b"x-forwarded-host").partition(",")[0].strip() or self.text(b"host")
-        return f"{scheme}://{host}" if host else ""
+        return f"{self.scheme}://{host}" if host else ""
 
     @property
     def address(self) -> str:
@@ -256,7 +260,7 @@ class Request:
             host=self.text(b"host"),
             method=self.method,
             user_agent=self.text(b"user-agent"),
-            scheme=self.origin.partition(":")[0],
+            scheme=self.scheme,
         )
 
 

@@ -39,6 +39,8 @@ _THREADS = 4
 _AT_ONCE = 64
 
 Blob = tuple[Digest, int]
+Places = Callable[[Digest], Path | str]
+"""Where each blob lies."""
 
 
 @dataclass
@@ -143,9 +145,7 @@ class _Mover:
         self._progress = progress
         self._root = root
 
-    async def move(
-        self, wanted: Iterable[Blob], source: Callable[[Digest], Path] | None, target: Callable[[Digest], Path]
-    ) -> None:
+    async def move(self, wanted: Iterable[Blob], source: Places | None, target: Places) -> None:
         """Have every blob at its target; what is there is left alone. Without a source it is only read."""
         self._watch(self._progress)
         folders: set[Path] = set()
@@ -162,12 +162,10 @@ class _Mover:
             above = {up for folder in folders for up in folder.parents if up.is_relative_to(self._root)}
             await asyncio.gather(*(loop.run_in_executor(threads, sync_folder, one) for one in folders | above))
 
-    def _move(
-        self, blob: Blob, source: Callable[[Digest], Path] | None, target: Callable[[Digest], Path]
-    ) -> Path | None:
+    def _move(self, blob: Blob, source: Places | None, target: Places) -> Path | None:
         """Bring one blob; the folder whose name for it may not be durable yet, or None."""
         digest, size = blob
-        place = target(digest)
+        place = Path(target(digest))
         if self._is_there(place, digest, size):
             self._report.kept += 1
             # a run that was killed may have put it there, and not synced it
@@ -177,7 +175,7 @@ class _Mover:
             return None
         self._pace.wait(size)
         try:
-            written = bring(source(digest), place, digest, link=self._how.link)
+            written = bring(Path(source(digest)), place, digest, link=self._how.link)
         except FileNotFoundError:
             self._report.broken.append(Problem("no-data", "", digest, "its bytes are gone"))
             return None
@@ -185,7 +183,7 @@ class _Mover:
             self._report.broken.append(Problem("damaged", "", digest, str(error)))
             return None
         except OSError as error:
-            if error.filename is not None and Path(error.filename) == source(digest) and not self._how.link:
+            if error.filename is not None and Path(error.filename) == Path(source(digest)) and not self._how.link:
                 self._report.broken.append(Problem("unreadable", "", digest, str(error.strerror)))
                 return None
             advice = "; leave --link out to copy" if self._how.link else ""

@@ -267,9 +267,11 @@ class Uploads:
         size = session.size
         if follower:
             follower.checked()
-        await asyncio.gather(
-            self._metadata.write(lambda tx: Blobs(tx).touch(digest, size), durable=False), session.sync()
-        )
+        touching = asyncio.ensure_future(self._metadata.write(lambda tx: Blobs(tx).touch(digest, size), durable=False))
+        try:
+            await session.sync()
+        finally:
+            await touching
         await session.publish(digest)
 
         async def link(tx: Transaction) -> None:

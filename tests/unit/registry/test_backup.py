@@ -132,7 +132,7 @@ async def test_a_hold_lapses_when_its_holder_is_gone(world: World, clock: Clock)
 
 async def test_what_is_broken_is_told_and_the_rest_is_there(world: World, bundle: Bundle, tmp_path: Path) -> None:
     layer = Digest(MADE.layers[0].digest)
-    world.store.layout.blob(layer).write_bytes(b"!")
+    Path(world.store.layout.blob(layer)).write_bytes(b"!")
     report = await taken(world, bundle)
     assert [(each.kind, each.what) for each in report.broken] == [("damaged", layer)]
     assert not bundle.blob(layer).exists(), "bytes that are wrong are not kept"
@@ -195,11 +195,11 @@ async def test_what_a_killed_run_copied_becomes_durable_with_the_next(
     assert {bundle.blob(digest).parent for digest in bundle.blobs()} <= set(synced)
     root = tmp_path / "elsewhere"
     for digest in bundle.blobs():
-        place = Layout(root).blob(digest)
+        place = Path(Layout(root).blob(digest))
         place.parent.mkdir(parents=True)
         place.write_bytes(bundle.blob(digest).read_bytes())
     await (await restored(bundle, root)).close()
-    assert {Layout(root).blob(digest).parent for digest in bundle.blobs()} <= set(synced)
+    assert {Path(Layout(root).blob_directory(digest)) for digest in bundle.blobs()} <= set(synced)
 
 
 async def test_an_index_that_appears_meanwhile_is_not_written_over(

@@ -27,7 +27,7 @@ def age(upload: Path, days: float) -> None:
 async def begin(world: World, repository: str, days: float) -> str:
     progress = await world.uploads.start(repository, "sha256")
     await world.uploads.append(repository, progress.uuid, progress.ticket, stream(b"bytes"), None)
-    age(world.store.layout.upload(repository, progress.uuid), days)
+    age(Path(world.store.layout.upload(repository, progress.uuid)), days)
     return progress.uuid
 
 
@@ -50,7 +50,7 @@ async def test_one_that_a_request_works_on_stays(world: World) -> None:
     progress = await world.uploads.start("a", "sha256")
     session = await world.store.resume(world.uploads._tickets.read("a", progress.uuid, progress.ticket))
     assert session is not None
-    age(world.store.layout.upload("a", progress.uuid), 8)
+    age(Path(world.store.layout.upload("a", progress.uuid)), 8)
     assert await Purge(world.store, age=WEEK).run() == []
     await session.close()
     assert len(await Purge(world.store, age=WEEK).run()) == 1
@@ -63,7 +63,7 @@ async def test_a_dry_run_tells_and_leaves(world: World) -> None:
 
 
 async def test_a_folder_without_bytes_goes(world: World) -> None:
-    folder = world.store.layout.upload("a", "0b5f0d8c-3f0f-4a63-8f63-1f0f3f0f4a63")
+    folder = Path(world.store.layout.upload("a", "0b5f0d8c-3f0f-4a63-8f63-1f0f3f0f4a63"))
     folder.mkdir(parents=True)
     age(folder, 8)
     assert len(await Purge(world.store, age=WEEK).run()) == 1

@@ -113,7 +113,7 @@ async def test_link_files_give_names_back(world: World) -> None:
 
 async def test_damaged_bytes_are_told_and_not_taken(world: World) -> None:
     await world.put("a", MADE, "1")
-    path: Path = world.store.layout.blob(Digest(MADE.layers[0].digest))
+    path = Path(world.store.layout.blob(Digest(MADE.layers[0].digest)))
     path.write_bytes(b"!")
     found = await lost(world)
     try:

@@ -41,7 +41,7 @@ async def world(world: World, clock: Clock) -> World:
 
 
 def place(world: World, digest: str) -> Path:
-    return world.store.layout.blob(Digest(digest))
+    return Path(world.store.layout.blob(Digest(digest)))
 
 
 async def sql(world: World, statement: str, **values: Any) -> None:

@@ -21,7 +21,7 @@ def writes(path: Path, then: list[str]) -> Steps[str]:
         os.write(descriptor, b"x")
         yield (descriptor,)
         then.append(f"{path.name} synced")
-        yield (path.parent,)
+        yield (str(path.parent),)
     finally:
         os.close(descriptor)
     return path.name

@@ -21,14 +21,20 @@ _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
+class Translated:
     """Within this a failing disk raises :class:`~lading.errors.Unavailable`, as :func:`raise_unavailable` says."""
-    try:
-        yield
-    except OSError as error:
-        raise_unavailable(error)
-        raise
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise_unavailable(error)
+
+
+translated = Translated()  # one for all, and no generator: every step of every push goes through it
 
 
 def raise_unavailable(error: OSError) -> None:
@@ -88,10 +94,12 @@ def let_go(descriptor: int) -> None:
     What was deleted, or replaced by the same bytes, while somebody read or wrote it goes from the disk when it is closed: for a
     large file that takes a tenth of a second and more.
     """
-    with contextlib.suppress(OSError, RuntimeError):  # nobody knows; or there is no loop, or one that ends
+    try:
         if os.fstat(descriptor).st_nlink == 0:
             asyncio.get_running_loop().run_in_executor(None, os.close, descriptor)
             return
+    except (OSError, RuntimeError):  # nobody knows; or there is no loop, or one that ends
+        pass
     os.close(descriptor)
 
 
@@ -107,20 +115,21 @@ def at_hand(descriptor: int, count: int, offset: int) -> bytes | None:
     return cast("bytes", data)  # a copy would cost as much as reading it did
 
 
-def make(folder: Path) -> None:
+def make(folder: str | Path) -> None:
     """Make a folder, and its parents so that they survive power loss; its own entry is the caller's to sync."""
     try:
         os.mkdir(folder, 0o755)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make(folder.parent)
-        sync_folder(folder.parent.parent)
+        above = Path(folder).parent
+        make(above)
+        sync_folder(above.parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o755)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Return when the names in a folder survive power loss."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

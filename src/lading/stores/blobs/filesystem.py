@@ -45,18 +45,18 @@ class FilesystemStore:
 
     def __init__(self, root: Path, *, threads: int = 16) -> None:
         self.layout = Layout(root)
-        self._settled: set[Path] = set()
+        self._settled: set[str] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
-        self._group = Group("blobs-together")
+        self.group = Group("blobs-together")
         self.inflows = Inflows()
 
     async def blocking(self, function: Any, *arguments: Any) -> Any:
-        with translated():
+        with translated:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def together(self, steps: Steps[T]) -> T:
-        with translated():
-            return await self._group.run(steps)
+        with translated:
+            return await self.group.run(steps)
 
     # ---- blobs
 
@@ -78,7 +78,7 @@ class FilesystemStore:
 
     def _put(self, digest: Digest, content: bytes) -> Steps[None]:
         folder = self.place(digest)
-        temporary = folder / f".{uuid4().hex}"
+        temporary = f"{folder}/.{uuid4().hex}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
@@ -86,32 +86,33 @@ class FilesystemStore:
                 yield (descriptor,)
             finally:
                 os.close(descriptor)
-            os.rename(temporary, folder / "data")
+            os.rename(temporary, self.layout.blob(digest))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        yield folder, folder.parent
+        yield folder, self.layout.blob_neighbours(digest)
 
-    def place(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> str:
         """The folder for a blob; its own entry is the caller's to sync, whoever else made it at the same time."""
+        self._settle(self.layout.blob_neighbours(digest))
         folder = self.layout.blob_directory(digest)
-        self._settle(folder.parent)
         make(folder)
         return folder
 
-    def _settle(self, folder: Path) -> None:
+    def _settle(self, folder: str) -> None:
         """Have a folder, and those above it up to the root, survive power loss, whoever made them, and when."""
         if folder in self._settled:
             return
-        if folder == self.layout.root:
-            make(folder)
+        path = Path(folder)
+        if path == self.layout.root:
+            make(path)
             with contextlib.suppress(PermissionError):  # what is above the root is the administrator's
-                sync_folder(folder.parent)
+                sync_folder(path.parent)
         else:
-            self._settle(folder.parent)
-            make(folder)
-            sync_folder(folder.parent)
+            self._settle(str(path.parent))
+            make(path)
+            sync_folder(path.parent)
         self._settled.add(folder)
 
     async def delete(self, digests: Sequence[Digest]) -> Deleted:
@@ -124,19 +125,19 @@ class FilesystemStore:
         return done
 
     def _delete(self, digest: Digest) -> int:
-        folder = self.layout.blob_directory(digest)
+        folder, data = self.layout.blob_directory(digest), self.layout.blob(digest)
         try:
-            freed = os.stat(folder / "data").st_size
+            freed = os.stat(data).st_size
         except (FileNotFoundError, NotADirectoryError):
             freed = 0
         try:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(folder / "data")
+                os.unlink(data)
             os.rmdir(folder)
         except OSError:  # something else is in it, or it is no folder
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / "data").exists():
-            raise OSError(errno.EIO, "could not delete the blob", str(folder))
+        if os.path.exists(data):
+            raise OSError(errno.EIO, "could not delete the blob", folder)
         return freed
 
     async def walk(self) -> AsyncIterator[tuple[Digest, int]]:
@@ -160,7 +161,7 @@ class FilesystemStore:
         await self.blocking(self._probe)
 
     async def close(self) -> None:
-        self._group.close()
+        self.group.close()
         self._threads.shutdown(wait=False)
         self.inflows.close()
 
@@ -198,12 +199,12 @@ class FilesystemStore:
             return None
         return LocalUpload(self, state, descriptor, size)
 
-    async def _lock(self, path: Path) -> tuple[int, int]:
+    async def _lock(self, path: str) -> tuple[int, int]:
         # the connection an upload broke on may not have been noticed yet; whoever reads it lets go when it is
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
             try:
-                with translated():
+                with translated:
                     return open_locked(path)
             except BlockingIOError:
                 await asyncio.sleep(0.05)

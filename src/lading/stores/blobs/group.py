@@ -15,7 +15,6 @@ import queue
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 from lading.stores.blobs.disk import sync_folder
@@ -23,7 +22,7 @@ from lading.stores.waiting import Waiting, settle
 
 T = TypeVar("T")
 
-Syncs: TypeAlias = "tuple[int | Path, ...]"
+Syncs: TypeAlias = "tuple[int | str, ...]"
 """What is to be synced: the bytes of an open file, by its descriptor, and the names in a folder."""
 Steps: TypeAlias = "Generator[Syncs, None, T]"
 
@@ -55,7 +54,7 @@ class Group:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._started = False
 
-    async def run(self, steps: Steps[T]) -> T:
+    def run(self, steps: Steps[T]) -> asyncio.Future[T]:
         """The steps' result, or what they raised; a sync that fails is raised in them, where they asked for it."""
         if not self._started:
             self._started = True
@@ -64,7 +63,7 @@ class Group:
         loop = asyncio.get_running_loop()
         job = _Job(steps, loop=loop, future=loop.create_future())
         self._queue.put(job)
-        return cast("T", await job.future)
+        return cast("asyncio.Future[T]", job.future)
 
     def close(self) -> None:
         """Run what waits to its end, and no more."""
@@ -89,7 +88,7 @@ class Group:
 
 
 def _sync(jobs: list[_Job]) -> None:
-    done: dict[int | Path, Exception | None] = {}
+    done: dict[int | str, Exception | None] = {}
     for job in jobs:
         for wanted in job.wanted:
             if wanted not in done:
@@ -97,7 +96,7 @@ def _sync(jobs: list[_Job]) -> None:
             job.failed = job.failed or done[wanted]
 
 
-def _synced(wanted: int | Path) -> Exception | None:
+def _synced(wanted: int | str) -> Exception | None:
     try:
         if isinstance(wanted, int):
             os.fdatasync(wanted)

@@ -29,7 +29,10 @@ from lading.oci.digest import Digest
 
 
 class Layout:
-    """The paths below one root directory."""
+    """The paths below one root directory.
+
+    Where a blob or an upload lies comes as text: every push and pull asks, and a ``Path`` costs more than to open the file.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -39,26 +42,33 @@ class Layout:
         self.own = root / "lading"
         self.sessions = self.own / "uploads"
         self.index = self.own / "index.sqlite"
+        self._blobs, self._repositories = str(self.blobs), str(self.repositories)
 
-    def blob_directory(self, digest: Digest) -> Path:
+    def blob_neighbours(self, digest: Digest) -> str:
+        """The folder with the folders of all blobs whose digests begin as this one."""
+        algorithm, _, encoded = digest.partition(":")
+        return f"{self._blobs}/{algorithm}/{encoded[:2]}"
+
+    def blob_directory(self, digest: Digest) -> str:
         """The folder that holds one blob."""
-        return self.blobs / digest.algorithm / digest.hex[:2] / digest.hex
+        algorithm, _, encoded = digest.partition(":")
+        return f"{self._blobs}/{algorithm}/{encoded[:2]}/{encoded}"
 
-    def blob(self, digest: Digest) -> Path:
+    def blob(self, digest: Digest) -> str:
         """The bytes of one blob."""
-        return self.blob_directory(digest) / "data"
+        return f"{self.blob_directory(digest)}/data"
 
     def repository(self, name: str) -> Path:
         """A repository's folder."""
         return self.repositories / name
 
-    def upload(self, repository: str, uuid: str) -> Path:
+    def upload(self, repository: str, uuid: str) -> str:
         """The file of one unfinished upload."""
-        return self.repositories / repository / "_uploads" / uuid
+        return f"{self._repositories}/{repository}/_uploads/{uuid}"
 
-    def session(self, repository: str, uuid: str) -> Path:
+    def session(self, repository: str, uuid: str) -> str:
         """The folder of what an object store knows of one unfinished upload."""
-        return self.sessions / repository / uuid
+        return f"{self.sessions}/{repository}/{uuid}"
 
     def layer_link(self, repository: str, digest: Digest) -> Path:
         """The file that makes a blob visible in a repository."""

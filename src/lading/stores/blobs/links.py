@@ -52,7 +52,6 @@ class Tree:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._blobs = str(layout.blobs)
         self._repositories = str(layout.repositories)
 
     def repositories(self) -> Iterator[str]:
@@ -78,14 +77,14 @@ class Tree:
     def size(self, digest: str) -> int | None:
         """The length of a blob's bytes; None if they are not there."""
         try:
-            return os.stat(self._data(digest)).st_size
+            return os.stat(self.layout.blob(Digest(digest))).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def content(self, digest: str, most: int) -> bytes | None:
         """The bytes of a blob, one more than ``most`` of them where it is longer; None if they are not there."""
         try:
-            descriptor = os.open(self._data(digest), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.layout.blob(Digest(digest)), os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with open(descriptor, "rb", buffering=0) as file:
@@ -93,14 +92,9 @@ class Tree:
 
     def alias(self, digest: Digest, target: Digest) -> None:
         """Have the bytes of ``target`` under another digest as well: a second name of the same file."""
-        folder = self.layout.blob_directory(digest)
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(self.layout.blob_directory(digest), exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            os.link(self.layout.blob(target), folder / "data")
-
-    def _data(self, digest: str) -> str:
-        algorithm, _, encoded = digest.partition(":")
-        return f"{self._blobs}/{algorithm}/{encoded[:2]}/{encoded}/data"
+            os.link(self.layout.blob(target), self.layout.blob(digest))
 
 
 def read(path: Path) -> str | None:

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lading.errors import SizeInvalid, Unavailable
@@ -21,7 +20,7 @@ from lading.oci.digest import Digest
 from lading.oci.hasher import Hasher, hasher, resume
 from lading.stores.blobs.base import Inflow, UploadState
 from lading.stores.blobs.disk import begin_writing, boot, hash_file, let_go, translated, write_all
-from lading.stores.blobs.group import Steps
+from lading.stores.blobs.group import Group, Steps
 from lading.stores.blobs.inflows import Inflows
 from lading.stores.blobs.layout import Layout
 from lading.stores.blobs.localfile import LocalFile
@@ -42,6 +41,7 @@ class Store(Protocol):
 
     layout: Layout
     inflows: Inflows
+    group: Group
 
     async def blocking(self, function: Any, *arguments: Any) -> Any:
         """Call it in a thread."""
@@ -51,7 +51,7 @@ class Store(Protocol):
         """Run steps together with those of others."""
         ...
 
-    def place(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> str:
         """The folder for a blob; its own entry is the caller's to sync."""
         ...
 
@@ -75,17 +75,15 @@ class LocalUpload:
 
     async def _held(self, function: Any, *arguments: Any) -> Any:
         """Work in a thread with the file, which stays open until it is done."""
-        with self._at_work():
-            return await to_its_end(self._store.blocking(function, *arguments))
-
-    @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
         self._working += 1
         try:
-            yield
+            return await to_its_end(self._store.blocking(function, *arguments))
         finally:
-            self._working -= 1
-            self._close_unused()
+            self._worked()
+
+    def _worked(self) -> None:
+        self._working -= 1
+        self._close_unused()
 
     def aim(self, digest: Digest) -> None:  # noqa: ARG002 - a file is renamed into its place, whatever its digest
         """From now on a few bytes may wait until they are synced."""
@@ -162,8 +160,12 @@ class LocalUpload:
             into.update(piece)
             self._hashed += len(piece)
 
-        with self._at_work(), translated():
-            await self._store.inflows.empty(inflow, write, update)
+        self._working += 1
+        try:
+            with translated:
+                await self._store.inflows.empty(inflow, write, update)
+        finally:
+            self._worked()
         return self.size - before
 
     def _have_written(self) -> None:
@@ -223,11 +225,15 @@ class LocalUpload:
         return UploadState(state.repository, state.uuid, state.algorithm, self._hashed, boot() + saved)
 
     async def sync(self) -> None:
-        if self.size <= _SMALL:
-            with self._at_work():
-                await to_its_end(self._store.together(self._sync_together()))
-        else:
+        if self.size > _SMALL:
             await self._held(self._sync)
+            return
+        self._working += 1
+        try:
+            with translated:
+                await to_its_end(self._store.group.run(self._sync_together()))
+        finally:
+            self._worked()
 
     def _sync(self) -> None:
         self._write_rest()
@@ -242,15 +248,15 @@ class LocalUpload:
             await self._store.together(self._publish(digest))
 
     def _publish(self, digest: Digest) -> Steps[None]:
-        place = self._store.place(digest)
-        os.rename(self._path, place / "data")
-        yield place, place.parent
+        place, layout = self._store.place(digest), self._store.layout
+        os.rename(self._path, layout.blob(digest))
+        yield place, layout.blob_neighbours(digest)
 
     async def cancel(self) -> None:
         await self._store.blocking(remove, self._path)
 
     @property
-    def _path(self) -> Path:
+    def _path(self) -> str:
         return self._store.layout.upload(self._state.repository, self._state.uuid)
 
     async def close(self) -> None:
@@ -273,20 +279,20 @@ def collected_meanwhile(digest: Digest) -> Iterator[None]:
         raise Unavailable(f"{digest} was collected while it arrived; push it again", retry_after=1) from error
 
 
-def create(path: Path) -> Steps[int]:
+def create(path: str) -> Steps[int]:
     """Make the file of an upload; its descriptor, locked. Nothing of it need survive power loss."""
-    yield ()
+    yield from ()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o644)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(path, flags, 0o644)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
 
 
-def open_locked(path: Path) -> tuple[int, int]:
+def open_locked(path: str) -> tuple[int, int]:
     """The descriptor of an upload's file, locked, and how many bytes it has."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -301,7 +307,7 @@ def open_locked(path: Path) -> tuple[int, int]:
     return descriptor, mine.st_size
 
 
-def remove(path: Path) -> None:
+def remove(path: str) -> None:
     """Have the file of an upload be gone."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

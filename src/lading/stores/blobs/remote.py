@@ -74,7 +74,7 @@ class RemoteStore:
 
     def blob_key(self, digest: Digest) -> str:
         """Where a blob lies."""
-        return str(self.layout.blob(digest))
+        return self.layout.blob(digest)
 
     # ---- blobs
 
@@ -157,7 +157,7 @@ class RemoteStore:
 
     def data_key(self, repository: str, uuid: str) -> str:
         """Where an upload's parts are put together."""
-        return str(self.layout.upload(repository, uuid) / "data")
+        return f"{self.layout.upload(repository, uuid)}/data"
 
     async def begin(self, repository: str, algorithm: str, *, aim: Digest | None = None) -> RemoteUpload:
         record = Record(repository, str(uuid4()), algorithm)
