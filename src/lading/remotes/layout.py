@@ -6,7 +6,7 @@
     index.json                       the manifests that have a name here, or none
     blobs/<algorithm>/<hex>          every blob and manifest
 
-A manifest's name is its annotation ``org.opencontainers.image.ref.name``. There is one repository in a layout: the
+A manifest's name is its annotation ``org.opencontainers.image.ref.name``, or ``io.containerd.image.name`` beside it. There is one repository in a layout: the
 ``repository`` of :class:`~lading.remotes.base.RegistryClient` has no meaning here.
 """
 
@@ -21,10 +21,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from lading.errors import BlobUnknown, DigestInvalid, LocalError, ManifestInvalid, ManifestUnknown, Unsupported
+from lading.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    Invalid,
+    LocalError,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
+    Unsupported,
+)
 from lading.oci import mediatypes
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
+from lading.oci.reference import Reference
 from lading.remotes import files
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.verify import verified
@@ -33,6 +44,8 @@ if TYPE_CHECKING:
     import tarfile
 
 NAME = "org.opencontainers.image.ref.name"
+WHOLE_NAME = "io.containerd.image.name"
+"""Where ``docker save`` writes the whole name, of which :data:`NAME` is the tag alone; two images may have the same there."""
 LAYOUT_FILE = b'{"imageLayoutVersion": "1.0.0"}'
 MAX_INDEX = 64 << 20
 _MAX_MEMBERS = 1_000_000
@@ -117,7 +130,8 @@ class ReadableLayout:
                 return None
             manifest = await self._read(reference, found[2], "")
             return Descriptor(media_type=manifest.media_type, digest=reference, size=found[2])
-        return self._named(self.key(repository, reference))
+        name = self.key(repository, reference)
+        return self._named(name) if name else await self._only()
 
     def key(self, repository: str, reference: str) -> str:
         """What a manifest is called in ``index.json``."""
@@ -126,7 +140,7 @@ class ReadableLayout:
     async def manifest(self, repository: str, reference: str) -> Manifest:
         found = await self.resolve(repository, reference)
         if found is None:
-            there = ", ".join(sorted(self._names())[:10])
+            there = ", ".join(self._names()[:10])
             raise ManifestUnknown(
                 f"{self.where} has no {self.key(repository, reference) or 'image'}; it has {there or 'nothing with a name'}"
             )
@@ -161,7 +175,7 @@ class ReadableLayout:
         return await self.has_blob(repository, blob)
 
     async def tags(self, repository: str) -> AsyncGenerator[str]:
-        for name in sorted(self._names()):
+        for name in self._names():
             yield name
 
     async def referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
@@ -199,16 +213,47 @@ class ReadableLayout:
             raise LocalError(f"{self.where}/index.json is no index of images")
         return {"manifests": [], **index}
 
-    def _names(self) -> Iterator[str]:
-        return (entry.annotations[NAME] for entry in self.entries() if entry.annotations and NAME in entry.annotations)
+    def _names(self) -> list[str]:
+        """What the manifests are called: by their names here, and by the whole ones where several share one here."""
+        named = [entry for entry in self.entries() if entry.annotations]
+        short: dict[str, set[str]] = {}
+        for entry in named:
+            short.setdefault((entry.annotations or {}).get(NAME, ""), set()).add(entry.digest)
+        found = set()
+        for entry in named:
+            name, whole = ((entry.annotations or {}).get(key, "") for key in (NAME, WHOLE_NAME))
+            found.add(whole if whole and (not name or len(short[name]) > 1) else name)
+        return sorted(found - {""})
 
     def _named(self, name: str) -> Descriptor | None:
         entries = self.entries()
-        for entry in entries:
-            if (entry.annotations or {}).get(NAME, "") == name:
-                return entry
-        # who names none means the only one
-        return entries[0] if not name and len(entries) == 1 else None
+        exact = [entry for entry in entries if (entry.annotations or {}).get(NAME, "") == name]
+        whole = {entry.digest: (entry.annotations or {}).get(WHOLE_NAME, "") for entry in exact}
+        if len(whole) > 1 and all(whole.values()):
+            raise Invalid(
+                f"{self.where} has several images called {name}; name one: {', '.join(sorted(whole.values()))}"
+            )
+        return exact[0] if exact else next((entry for entry in entries if _is_called(entry, name)), None)
+
+    async def _only(self) -> Descriptor | None:
+        """What is meant where no name is: the only entry, or the only one without a name that refers to no other."""
+        entries = self.entries()
+        if len(entries) == 1:
+            return entries[0]
+        nameless = {entry.digest: entry for entry in entries if not (entry.annotations or {}).get(NAME)}
+        if len(nameless) > 1:
+            nameless = {digest: entry for digest, entry in nameless.items() if not await self._refers(entry)}
+        if len(nameless) > 1:
+            raise Invalid(
+                f"{self.where} has several images without a name; name one by its digest: {', '.join(nameless)}"
+            )
+        return next(iter(nameless.values()), None)
+
+    async def _refers(self, entry: Descriptor) -> bool:
+        try:
+            return (await self._read(entry.digest, entry.size, entry.media_type)).subject is not None
+        except (BlobUnknown, ManifestInvalid):
+            return True  # it is no image in any case
 
     async def _read(self, digest: str, size: int, media_type: str) -> Manifest:
         if not 0 <= size <= MAX_MANIFEST:
@@ -313,6 +358,21 @@ def blob_path(digest: str) -> str:
     """Where a blob is in a layout; a digest outside the grammar never becomes a path."""
     parsed = Digest.parse(digest)
     return f"blobs/{parsed.algorithm}/{parsed.hex}"
+
+
+def _is_called(entry: Descriptor, name: str) -> bool:
+    """Whether a name, completed as docker does, is one that this entry has in another form."""
+    called = {(entry.annotations or {}).get(key, "") for key in (NAME, WHOLE_NAME)}
+    return name in called or complete(name) in {complete(one) for one in called if set(one) & {"/", ":"}}
+
+
+def complete(name: str) -> str:
+    """A name with all that docker would add to it; as it is where it is no reference."""
+    try:
+        reference = Reference.parse(name)
+    except (NameInvalid, TagInvalid, DigestInvalid):
+        return name
+    return f"{reference.name}{'@' if reference.digest else ':'}{reference.reference}"
 
 
 def _is_digest(text: str) -> bool:

@@ -143,6 +143,7 @@ class _Saved:
         raw = self._json("manifest.json")
         for image in _images(raw, self.path):
             await self._image(image, layout)
+        layout.where = str(self.path)
         return layout
 
     async def _image(self, image: dict[str, Any], layout: Layout) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.client import options
-from lading.errors import ManifestUnknown
+from lading.errors import Invalid, ManifestUnknown
 
 if TYPE_CHECKING:
     from lading.cli.client.places import Place
@@ -112,6 +112,7 @@ async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[s
     chosen = [name for name in tags if any(fnmatchcase(_tag(name), pattern) for pattern in patterns)]
     if not chosen:
         raise ManifestUnknown(f"{here.title} has no tag like {' or '.join(patterns)}; it has {len(tags):,} others")
+    await _apart(here, chosen)
     lines, same = [], 0
     for name in chosen:
         tag = _tag(name)
@@ -125,6 +126,18 @@ async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[s
         lines.append(f"{tag}: {manifest.digest}")
     lines.append(f"{len(chosen) - same:,} of {len(chosen):,} tags copied, {same:,} were there. {_summary(work)}")
     return lines
+
+
+async def _apart(here: Place, names: list[str]) -> None:
+    """Refuse where two different images, each with a whole name, would end up under the same tag."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(_tag(name), name)
+        if other == name:
+            continue
+        found = [await here.client.resolve(here.repository, one) for one in (other, name)]
+        if len({one.digest for one in found if one}) > 1:
+            raise Invalid(f"{other} and {name} would both become {_tag(name)}; copy each by its name")
 
 
 def _tag(name: str) -> str:

@@ -135,8 +135,11 @@ class Places(AsyncExitStack):
 
         return self.enter_context(files.scratch(place(os.environ).parent))
 
-    async def source(self, text: str, *, several: bool = False) -> Place:
-        """Where to read; everything but a registry must be there. Of ``several`` images none is chosen."""
+    async def source(self, text: str, *, several: bool = False, like: Reference | None = None) -> Place:
+        """Where to read; everything but a registry must be there.
+
+        Of ``several`` images none is chosen; else, where ``text`` names none, the one that is called as ``like``, or the only one.
+        """
         kind, rest = split(text)
         if kind == "registry":
             return self.at(Reference.parse(rest))
@@ -154,7 +157,7 @@ class Places(AsyncExitStack):
             from lading.remotes.layout import Layout
 
             client = Layout(path)
-        return Place(client, "", name or ("" if several else await _only(client, path)), title=str(path))
+        return Place(client, "", name or ("" if several else await _only(client, text, like)), title=str(path))
 
     async def target(self, text: str, named: Reference | None = None) -> Place:
         """Where to write; a folder or an archive is made. ``named`` is what an archive's image is called."""
@@ -196,7 +199,7 @@ class Places(AsyncExitStack):
         wanted = reference if reference.tag or reference.digest else reference.tagged(DEFAULT_TAG)
         await save(socket, wanted, scratch / "saved.tar")
         client = await opened(scratch / "saved.tar", scratch)
-        return Place(client, "", await _only(client, scratch), title=str(reference))
+        return Place(client, "", await _only(client, f"engine:{reference}", None), title=str(reference))
 
 
 def split(text: str) -> tuple[str, str]:
@@ -215,9 +218,15 @@ def _path(text: str) -> tuple[Path, str]:
     return Path(path), name if colon else ""
 
 
-async def _only(client: RegistryClient, path: Path) -> str:
-    """The name to use where the user wrote none: the only one, or none."""
+async def _only(client: RegistryClient, text: str, like: Reference | None) -> str:
+    """The name to use where the user wrote none: that of ``like`` if it is there, the only one, or none."""
     names = [name async for name in client.tags("")]
-    if len(names) > 1:
-        raise Invalid(f"{path} has several images; name one: {', '.join(names[:10])}")
-    return names[0] if names else ""
+    if len(names) < 2:
+        return names[0] if names else ""
+    same = like.tagged(like.reference) if like else None
+    if same and await client.resolve("", whole := f"{same.name}:{same.tag}"):
+        return whole
+    found = [await client.resolve("", name) for name in names]
+    if len({one.digest for one in found if one}) == 1:
+        return names[0]
+    raise Invalid(f"{text} has several images; name one, as in {text}:{names[0]}; there is {', '.join(names[:10])}")

@@ -29,9 +29,10 @@ _MOST_ORIGINS = 2
 def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
     """Push the image NAME from the images of this machine, or FILE or FOLDER as NAME.
 
-    A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. An image
-    that is not among those of this machine (lading images) is asked of a running docker engine. What was pulled from
-    another repository of the same registry is mounted there, and not sent.
+    A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. Of several
+    images in it, the one called NAME is pushed, or that of FILE:IMAGE or FOLDER:IMAGE. An image that is not among those
+    of this machine (lading images) is asked of a running docker engine. What was pulled from another repository of the
+    same registry is mounted there, and not sent.
     """
     from lading.cli.client.places import run
 
@@ -84,7 +85,7 @@ async def _sources(
     from lading.cli.client.places import Place
 
     if path is not None:
-        return [(reference.reference, await places.source(_place(path)))]
+        return [(reference.reference, await places.source(_place(path), like=reference))]
     store = places.store()
     tags = [one.tag for one, _ in store.images() if one.name == reference.name]
     if all_tags:
@@ -110,14 +111,14 @@ async def _of_engine(places: Places, reference: Reference, tags: list[str]) -> P
 
 
 def _place(text: str) -> str:
+    """A file or folder as a place, also with the name of an image in it; other places may be written as for a copy."""
+    from lading.cli.client.places import split
     from lading.remotes import files
 
-    path = Path(text)
+    whole, named = Path(text), Path(text.partition(":")[0])
     with files.told(f"read {text}"):
-        if path.is_dir():
-            return f"oci:{text}"
-        if path.exists():
-            return f"archive:{text}"
-    if ":" in text:
+        if path := next((one for one in (whole, named) if one.name and one.exists()), None):
+            return f"{'oci' if path.is_dir() else 'archive'}:{text}"
+    if split(text)[0] != "registry":
         return text
-    raise LocalError(f"there is no file or folder {text}")
+    raise LocalError(f"there is no file or folder {text}; between two registries, it is lading copy")
