@@ -119,3 +119,74 @@ def test_a_folder_with_an_image_without_a_name_and_what_refers_to_it(user: User,
     ]
     folder = layout(tmp_path / "folder", about[0], (image, {}), about[1])
     assert digest(user, f"oci:{folder}") == image.digest
+
+
+def test_a_lone_image_for_another_platform_than_was_named(user: User, name: str, tmp_path: Path) -> None:
+    """docker refuses it, too. Without --platform it is taken, as docker does; what says of no platform is for any."""
+    image = layout(tmp_path / "image", (images.image("arm", platform="linux/arm64"), {}))
+    artifact = layout(tmp_path / "artifact", (images.artifact("any"), {}))
+    user("push", image, name)
+    user("push", artifact, f"{name}-artifact")
+    user("pull", name)
+    for words in (["pull", name], ["inspect", name], ["manifest", name], ["copy", name, f"oci:{tmp_path}/copied"]):
+        said = user(*words, "--platform", "linux/amd64", status=3)
+        assert "there is no image for linux/amd64; it is one for linux/arm64" in said
+    user("pull", name, "--platform", "linux/arm64/v8")
+    user("pull", f"{name}-artifact", "--platform", "linux/amd64")
+
+
+def test_an_image_of_an_index_in_an_index(user: User, name: str, tmp_path: Path) -> None:
+    inner = images.index("inner")
+    folder = images.write_layout(tmp_path / "folder", {"inner": inner})
+    document = {"schemaVersion": 2, "mediaType": images.INDEX, "manifests": [inner.manifest.descriptor()]}
+    outer = images.Blob(images.INDEX, images.encode(document))
+    (folder / "blobs" / "sha256" / outer.digest[7:]).write_bytes(outer.data)
+    (folder / "index.json").write_bytes(images.encode({"schemaVersion": 2, "manifests": [outer.descriptor()]}))
+    user("push", folder, name)
+    arm = inner.images[1]
+    found = json.loads(user("inspect", name, "--platform", "linux/arm64"))
+    assert found["Platforms"] == ["linux/amd64", "linux/arm64/v8"]
+    assert found["ImageDigest"] == arm.digest
+    assert found["Size"] == sum(blob.size for blob in arm.blobs)
+    user("pull", name, "--platform", "linux/arm64", "--output", tmp_path / "arm")
+    assert digest(user, f"oci:{tmp_path}/arm") == arm.digest
+    assert "there is linux/amd64, linux/arm64/v8" in user("pull", name, "--platform", "linux/s390x", status=3)
+
+
+def test_an_image_that_is_damaged_here(user: User, name: str, tmp_path: Path) -> None:
+    """It hides no other, can be removed, and comes again with a pull."""
+    image, other = images.image("damaged"), images.image("other")
+    user("push", layout(tmp_path / "image", (image, {})), name)
+    user("push", layout(tmp_path / "other", (other, {})), f"{name}-other")
+    user("pull", f"{name}-other")
+    for part in (image.manifest, image.layers[0]):
+        user("pull", name)
+        (user.store / "blobs" / "sha256" / part.digest[7:]).unlink()
+        found = user.run("images", "--format", "{{.Repository}}")
+        assert found.stdout.split() == [name, f"{name}-other"]
+        assert ("is damaged here" in found.stderr) == (part is image.manifest)
+        user("rmi", other.config.digest[7:19])
+        user("pull", f"{name}-other")
+        assert "Downloaded newer" in user("pull", name)
+        assert "up to date" in user("pull", name)
+
+
+def test_images_as_docker_has_them_named(user: User, name: str, tmp_path: Path) -> None:
+    """By pattern, by ID, and forgiving when forced."""
+    one = images.image("one")
+    user("push", layout(tmp_path / "one", (one, {})), name)
+    user("pull", name)
+    ident = user("images", "--quiet").strip()
+    for made in ("team/app:1", "team/api:1", "team/app/deep:1"):
+        user("tag", ident, made)
+    listed = [
+        user("images", "--all", "--format", "{{.Repository}}", like) for like in ("team/a*", "team/*:2", "*/*/deep")
+    ]
+    assert listed == ["team/api\nteam/app\n", "", "team/app/deep\n"]
+    assert "no image nothing" in user("rmi", "team/app:1", "nothing", status=3)
+    user("rmi", "--force", "team/api:1", "nothing")
+    assert user("images", "--quiet", "team/*") == ""
+    other = images.image_manifest(one.config, one.layers, docker=True)
+    two = images.Image(one.platform, one.config, one.layers, one.diffs, other)
+    user("copy", f"oci:{layout(tmp_path / 'two', (two, {}))}", "local:two")
+    assert "the ID of several images" in user("tag", ident, "three", status=1)

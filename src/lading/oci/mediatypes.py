@@ -17,6 +17,8 @@ OCTET_STREAM = "application/octet-stream"
 IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = IMAGES | INDEXES
+RUNNABLE = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+"""Types of a configuration that engines run."""
 SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 
 _BLOBS = (

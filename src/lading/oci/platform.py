@@ -9,6 +9,7 @@ from lading.errors import Invalid, ManifestUnknown
 from lading.oci.manifest import Descriptor, Platform
 
 _GRAMMAR = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){0,2}", re.ASCII)
+_VERSION = re.compile(r"v([0-9]{1,3})", re.ASCII)
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -48,12 +49,18 @@ def matches(wanted: Platform, offered: Platform) -> int:
     if wanted.variant == offered.variant:
         return 100
     if wanted.architecture == "arm":  # an older ARM's programs run on a newer one
-        return int(offered.variant[1:]) if "v5" <= offered.variant < wanted.variant else 0
+        return _version(offered) if 5 <= _version(offered) < _version(wanted) else 0
     if wanted.architecture == "amd64":  # likewise v1 (which is written as nothing) to v4
-        return (
-            10 + int((offered.variant or "v1")[1:2] or 1) if (offered.variant or "v1") < (wanted.variant or "v1") else 0
-        )
+        return 10 + _version(offered) if 1 <= _version(offered) < _version(wanted) else 0
     return 1 if not offered.variant else 0
+
+
+def suits(wanted: Platform, said: Platform) -> bool:
+    """Whether an image that says this of itself may be what is wanted; many for ARM leave their variant out."""
+    if said.variant:
+        return matches(wanted, said) > 0
+    said = _normal(said.os, said.architecture, "")
+    return (wanted.os, wanted.architecture) == (said.os, said.architecture)
 
 
 def choose(children: Sequence[Descriptor], wanted: Platform) -> Descriptor:
@@ -70,6 +77,12 @@ def choose(children: Sequence[Descriptor], wanted: Platform) -> Descriptor:
     raise ManifestUnknown(
         f"there is no image for {written(wanted)}; there is {', '.join(there) or 'nothing that names a platform'}"
     )
+
+
+def _version(platform: Platform) -> int:
+    """The number in a variant; 1 where there is none, 0 where it is written otherwise."""
+    found = _VERSION.fullmatch(platform.variant or "v1")
+    return int(found[1]) if found else 0
 
 
 def _normal(os: str, architecture: str, variant: str) -> Platform:

@@ -30,7 +30,6 @@ from lading.remotes.base import Chunks, Source
 from lading.remotes.layout import LAYOUT_FILE, NAME, blob_path, described
 
 _BLOCK = 512
-_RUNNABLE = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
 
 
 class ArchiveWriter:
@@ -125,13 +124,13 @@ class ArchiveWriter:
                 "Layers": [blob_path(layer.digest) for layer in image.layers],
             }
             for image in self._manifests.values()
-            if image.config and image.config.media_type in _RUNNABLE
+            if image.config and image.config.media_type in mediatypes.RUNNABLE
         ]
 
     def _image(self, manifest: Manifest) -> Manifest | None:
         """The manifest if an engine can run it; of an index, the first such."""
         if manifest.config is not None:
-            return manifest if manifest.config.media_type in _RUNNABLE else None
+            return manifest if manifest.config.media_type in mediatypes.RUNNABLE else None
         below = (self._manifests.get(child.digest) for child in manifest.children)
         return next(filter(None, (self._image(child) for child in below if child)), None)
 

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Protocol
 
 from lading import errors
-from lading.oci import mediatypes, platform
+from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, Manifest, Platform
+from lading.remotes import choice
 from lading.remotes.base import Chunks, RegistryClient, Source
 
 PARALLEL = 4
@@ -90,7 +91,8 @@ class Pace:
 class Copy:
     """One or more images' way from ``source`` to ``target``.
 
-    With ``wanted`` only that platform's image of an index is taken; without, all of it. ``same`` says that both are
+    With ``wanted`` only that platform's image of an index is taken; without, all of it. With ``exact`` a lone image for
+    another platform is refused, since the user has named one. ``same`` says that both are
     the same registry, so that blobs can be mounted; ``mounts`` names other repositories of the target's where a blob
     may be. ``referrers`` takes signatures and the like along. ``pace`` holds bytes back.
     """
@@ -98,6 +100,7 @@ class Copy:
     source: Side
     target: Side
     wanted: Platform | None = None
+    exact: bool = False
     same: bool = False
     referrers: bool = False
     mounts: Callable[[Descriptor], Awaitable[Sequence[str]]] | None = None
@@ -113,9 +116,10 @@ class Copy:
     async def image(self, reference: str, names: Sequence[str]) -> Manifest:
         """Copy what ``reference`` stands for and give it ``names``; the manifest that was copied."""
         manifest = await self.source.client.manifest(self.source.repository, reference)
-        if manifest.children and self.wanted is not None:
-            child = platform.choose(manifest.children, self.wanted)
-            manifest = await self._child(child)
+        if self.wanted is not None and manifest.children:
+            manifest = await choice.chosen(self.source.client, self.source.repository, manifest, self.wanted)
+        elif self.wanted is not None and self.exact:
+            await choice.check(self.source.client, self.source.repository, manifest, self.wanted)
         await self._tree(manifest, names)
         return manifest
 
@@ -128,7 +132,8 @@ class Copy:
                 if await self._is_there(child):
                     self._done.add(child.digest)
                     continue
-                await self._tree(await self._child(child), [child.digest], depth + 1)
+                below = await choice.child_of(self.source.client, self.source.repository, child)
+                await self._tree(below, [child.digest], depth + 1)
         # an index may list blobs among its manifests, as a build cache does
         blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
         await self._together([partial(self._blob, blob) for blob in _once(blobs)])
@@ -141,15 +146,6 @@ class Copy:
                 if descriptor.digest not in self._done:
                     found = await self.source.client.manifest(self.source.repository, descriptor.digest)
                     await self._tree(found, [found.digest], depth + 1)
-
-    async def _child(self, child: Descriptor) -> Manifest:
-        """A manifest that another one names; it must be as long as that says, or engines will not have it."""
-        found = await self.source.client.manifest(self.source.repository, child.digest)
-        if found.size != child.size:
-            raise errors.SizeInvalid(
-                f"the manifest {child.digest} has {found.size} bytes, and what names it says {child.size}"
-            )
-        return found
 
     async def _is_there(self, child: Descriptor) -> bool:
         """Whether the target has a child already, and so, by the protocol's rule, all below it."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lading.errors import BlobUnknown, LadingError, ManifestInvalid, ManifestUnknown
+from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, Manifest
 from lading.oci.reference import Reference
 from lading.remotes import files
@@ -61,6 +62,33 @@ class Store(Layout):
             if entry.annotations and entry.annotations.get(NAME) == name:
                 return entry.annotations.get(_ORIGIN, "")
         return ""
+
+    async def whole(self, reference: Reference) -> Manifest | None:
+        """The image of this name, if nothing that its manifest names is missing here."""
+        try:
+            found = await self._exact(self.named(reference))
+            return found if found and await self._has_all(found) else None
+        except (BlobUnknown, ManifestInvalid):
+            return None
+
+    async def _exact(self, name: str) -> Manifest | None:
+        for entry in self.entries():
+            if (entry.annotations or {}).get(NAME) == name:
+                return await self._read(entry.digest, entry.size, entry.media_type)
+        return None
+
+    async def _has_all(self, manifest: Manifest) -> bool:
+        for blob in manifest.blobs():
+            if not await self.has_blob("", blob):
+                return False
+        for child in manifest.children:
+            if child.media_type not in mediatypes.MANIFESTS:
+                below = await self.has_blob("", child)
+            else:
+                below = await self._has_all(await self._read(child.digest, child.size, child.media_type))
+            if not below:
+                return False
+        return True
 
     def forget(self, reference: Reference) -> None:
         """Take one name away; :meth:`sweep` deletes what it was the last one of."""

@@ -51,6 +51,8 @@ def test_no_platform(text: str) -> None:
         ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], "linux/amd64/v2"),
         ("linux/amd64", ["unknown/unknown", "linux/amd64", "linux/amd64"], "linux/amd64"),
         ("windows/amd64", ["linux/amd64", "windows/amd64"], "windows/amd64"),
+        ("linux/arm/v7", ["linux/arm/v6x", "linux/arm/v5"], "linux/arm/v5"),
+        ("linux/amd64/v2", ["linux/amd64/Vx", "linux/amd64"], "linux/amd64"),
     ],
 )
 def test_the_image_that_suits(wanted: str, there: list[str], chosen: str) -> None:

@@ -90,6 +90,7 @@ async def _copy(
                 # one client for both sides of a registry: one login, one set of connections
                 Side(here.client if same and _alike(ways) else there.client, there.repository),
                 wanted=wanted(platform) if platform else None,
+                exact=True,
                 same=same,
                 referrers=referrers,
                 watch=watch,

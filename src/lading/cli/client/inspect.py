@@ -41,11 +41,13 @@ async def _inspect(
 ) -> tuple[dict[str, Any], bytes]:
     from lading.cli.client.places import Places
     from lading.oci.platform import written
+    from lading.remotes import choice
     from lading.remotes.fetch import content
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         place = await places.source(name)
         top = await find(place, name)
+        children = [child async for child in choice.images(place.client, place.repository, top)]
         image = await image_of(place, top, platform)
         config = await content(place.client, place.repository, image.config) if image.config else b""
     row: dict[str, Any] = {
@@ -53,7 +55,7 @@ async def _inspect(
         "Digest": top.digest,
         "MediaType": top.media_type,
         "ArtifactType": top.artifact_type,
-        "Platforms": [written(child.platform) for child in top.children if child.platform],
+        "Platforms": [written(child.platform) for child in children if child.platform],
         "ImageDigest": image.digest,
         "Size": sum(blob.size for blob in image.blobs()),
         "Annotations": top.annotations,
@@ -78,17 +80,19 @@ async def image_of(place: Place, top: Manifest, platform: str | None) -> Manifes
     """The image that is meant: of an index, that of the platform, or the first where this machine's is not there."""
     from lading.cli.client.wishes import machine, wanted
     from lading.errors import ManifestUnknown
-    from lading.oci.platform import choose
+    from lading.remotes import choice
 
+    at = place.client, place.repository
     if not top.children:
+        if platform:
+            await choice.check(*at, top, wanted(platform))
         return top
     try:
-        chosen = choose(top.children, wanted(platform) if platform else machine())
+        return await choice.chosen(*at, top, wanted(platform) if platform else machine())
     except ManifestUnknown:
         if platform:
             raise
-        chosen = top.children[0]
-    return await place.client.manifest(place.repository, chosen.digest)
+    return await choice.child_of(*at, await anext(choice.images(*at, top), top.children[0]))
 
 
 def _of_config(raw: bytes) -> dict[str, Any]:

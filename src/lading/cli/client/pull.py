@@ -12,6 +12,7 @@ from lading.oci.reference import DEFAULT_TAG, Reference
 
 if TYPE_CHECKING:
     from lading.oci.manifest import Platform
+    from lading.remotes.store import Store
 
 
 @click.command()
@@ -84,7 +85,7 @@ async def _pull(
         chosen = None if all_platforms else wanted(platform) if platform else machine()
         with watching("pull", quiet=quiet) as watch:
             sides = Side(source.client, source.repository), Side(target.client, target.repository)
-            copy = Copy(*sides, wanted=chosen, watch=watch)
+            copy = Copy(*sides, wanted=chosen, exact=platform is not None, watch=watch)
             for tag in tags:
                 told = reference.tagged(tag) if tag else reference
                 name = output or str(told if told.digest or told.tag else told.tagged(DEFAULT_TAG))
@@ -93,7 +94,7 @@ async def _pull(
                 store = places.store() if output is None else None
                 try:
                     at = await source.client.resolve(source.repository, told.reference) if store else None
-                    if store and at and store.origin(told) == _origin(at.digest, chosen):
+                    if store and at and await _is_here(store, told, at.digest, chosen, exact=copy.exact):
                         lines += [] if quiet else [f"Digest: {at.digest}", f"Status: Image is up to date for {name}"]
                         lines.append(name)
                         continue
@@ -107,6 +108,16 @@ async def _pull(
         if warning := few_left(places.registry(reference.host).session.limits):
             click.echo(f"lading: {reference.host} {warning}", err=True)
     return lines
+
+
+async def _is_here(store: Store, told: Reference, digest: str, chosen: Platform | None, *, exact: bool) -> bool:
+    """Whether what would come was pulled before, and is still here with all that belongs to it."""
+    from lading.remotes import choice
+
+    found = await store.whole(told) if store.origin(told) == _origin(digest, chosen) else None
+    if found and chosen and exact:  # it came without --platform perhaps, when a lone image is taken as it is
+        await choice.check(store, "", found, chosen)
+    return found is not None
 
 
 def _origin(digest: str, chosen: Platform | None) -> str:
