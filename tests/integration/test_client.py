@@ -161,6 +161,8 @@ def test_every_tag_of_a_repository_is_copied_by_mounting(
     assert user("inspect", f"archive:{tmp_path}/a.tar", "--format", "{{.Digest}}") == f"{image.digest}\n"
     assert "no tag like" in user("copy", "--tags", "x*", name, f"{name}-copy", status=3)
     assert "neither tag nor digest" in user("copy", "--all-tags", f"{name}:v1.0", f"{name}-copy", status=2)
+    for target in (f"{name}-copy:v2", f"oci:{tmp_path}/folder:v2"):
+        assert "tags keep their names" in user("copy", "--all-tags", name, target, status=2)
 
 
 def test_what_docker_save_wrote_is_pushed_compressed(user: User, name: str, tmp_path: Path) -> None:
@@ -235,6 +237,9 @@ def test_deleting(user: User, name: str, tmp_path: Path) -> None:
     assert "Aborted" in user("delete", "--manifest", f"{name}:b", status=1)
     user("delete", "--yes", "--manifest", f"{name}:b")
     assert user("tags", name) == ""
+    user("push", layout, f"{name}:d")
+    assert "x-is-not" in user("delete", f"{name}:x-is-not", f"{name}:d", f"{name}-neither:x", status=3)
+    assert user("tags", name) == ""
 
 
 def test_searching(user: User, registry: Lading, name: str, tmp_path: Path) -> None:
@@ -253,6 +258,7 @@ def test_errors_say_what_to_do(user: User, name: str, tmp_path: Path) -> None:
     assert "no image" in user("push", f"{name}:nothing", status=3)
     assert "cannot reach" in user("pull", "127.0.0.1:1/x", status=5)
     assert "lower-case: library/foo" in user("pull", "Foo", status=1)
+    assert f"write {name}\n" in user("pull", f"https://{name}", status=1)
     assert "no file or folder" in user("push", tmp_path / "nothing", name, status=1)
     assert "no OCI image layout" in user("push", tmp_path, name, status=1)
     assert "exclude each other" in user("pull", "-a", "--platform", "x", name, status=2)
@@ -342,6 +348,7 @@ def test_a_certificate_in_ssl_cert_file_and_not_looking_at_all(user: User, secur
     user.environment["SSL_CERT_FILE"] = os.devnull
     assert "is not trusted" in user("tags", f"{secure.host}/x", status=5)
     assert "lading login" in user("tags", "--insecure", f"{secure.host}/x", status=4)
+    assert "a login is needed to delete x:1" in user("delete", "--insecure", f"{secure.host}/x:1", status=4)
 
 
 def test_a_password_is_asked_for_or_warned_about(user: User, secure: RegistryServer) -> None:

@@ -80,6 +80,8 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Read a reference; :class:`NameInvalid`, ``TagInvalid`` or ``DigestInvalid`` say what is wrong with it."""
         text = text.removeprefix("docker://")
+        if text.startswith(("https://", "http://")):
+            raise NameInvalid(f"{text!r} is an address, not a name; write {text.partition('://')[2]}")
         rest, at, digest = text.partition("@")
         slash = rest.rfind("/")
         colon = rest.rfind(":")

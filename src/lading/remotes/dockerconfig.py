@@ -37,7 +37,8 @@ class DockerConfig:
     def helper(self, key: str) -> str:
         """The helper that keeps this registry's credential: its own, else the one for all, else nothing."""
         helpers = self._section("credHelpers")
-        named = helpers.get(_bare(key)) or helpers.get(key) or self._read().get("credsStore") or ""
+        store = self._read().get("credsStore") or ""
+        named = helpers.get(_bare(key), helpers.get(key, store)) or ""  # an empty one means the file itself
         if not isinstance(named, str):
             raise CredentialsError(
                 f"{self.path}: the name of a credential helper must be text, not {json.dumps(named)}"
@@ -84,12 +85,16 @@ class DockerConfig:
             self._write({**document, "auths": auths if entry is None else {**auths, key: dict(entry)}})
 
     def _decoded(self, name: str, value: Any) -> dict[str, str]:
+        if value is None:  # docker takes it for an entry without anything
+            value = {}
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values() if one is not None):
             raise CredentialsError(f"{self.path}: the entry for {name} is not an object of texts")
         username, password = value.get("username") or "", value.get("password") or ""
         if pair := value.get("auth"):
             try:
-                username, colon, password = base64.b64decode(pair, validate=True).decode().partition(":")
+                username, colon, password = (
+                    base64.b64decode("".join(pair.splitlines()), validate=True).decode().partition(":")
+                )
             except (binascii.Error, UnicodeDecodeError, ValueError):
                 colon = ""
             if not colon:

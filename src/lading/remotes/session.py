@@ -171,7 +171,8 @@ class Session:
             repository = scopes[0].split(":")[1] if scopes and scopes[0].count(":") >= 2 else ""
             known = await self.keyring.find(self.host, repository)
             why = f"the login of {known.username or 'this user'} is not taken" if known else "a login is needed"
+            asked = what if what.startswith("to ") else f"for {what}"
             return errors.Unauthenticated(
-                f"{self.host}: {why} for {what}; log in with: lading login {self.host}", challenge=error.challenge
+                f"{self.host}: {why} {asked}; log in with: lading login {self.host}", challenge=error.challenge
             )
         return error

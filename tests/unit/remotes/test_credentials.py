@@ -62,6 +62,19 @@ async def test_an_identity_token_goes_before_the_empty_password(tmp_path: Path, 
     assert (found.username, found.identity_token) == ("alice", "refresh")
 
 
+async def test_what_docker_takes(tmp_path: Path, home: dict[str, str]) -> None:
+    """base64 as its command breaks it into lines, an entry of nothing, and a helper that is none: the file itself is meant."""
+    long = base64.encodebytes(b"_json_key:" + b"x" * 200).decode()
+    assert "\n" in long.strip()
+    helpers = {"credHelpers": {"r.lab": ""}, "credsStore": "not-installed"}
+    docker(tmp_path, {"auths": {"r.lab": {"auth": long}, "nobody.lab": None}, **helpers})
+    assert (await Keyring(home).find("r.lab")).password == "x" * 200
+    with pytest.raises(CredentialsError, match="not-installed"):
+        await Keyring(home).find("other.lab")
+    docker(tmp_path, {"auths": {"nobody.lab": None}})
+    assert not await Keyring(home).find("nobody.lab")
+
+
 async def test_the_order(tmp_path: Path, home: dict[str, str]) -> None:
     """Given, then the environment's text, then docker's file, then podman's."""
 

@@ -81,6 +81,10 @@ async def _copy(
         named = Reference.parse(source) if here.host else None
         if patterns and named and (named.tag or named.digest):
             raise click.UsageError("--all-tags and --tags go with a SOURCE that has neither tag nor digest")
+        if patterns and _is_tagged(target):
+            raise click.UsageError(
+                "with --all-tags and --tags, TARGET has neither tag nor digest: tags keep their names"
+            )
         there = await writing.target(target, named)
         same = bool(here.host) and here.host == there.host
         made = prepared(writing.registry(there.host) if there.host else None, there.repository, create=create)
@@ -103,6 +107,20 @@ async def _copy(
                 except ManifestUnknown as error:
                     raise (await missing_tag(error, here.client, named) if named else error) from None
     return [manifest.digest, *([] if quiet else [_summary(work)])]
+
+
+def _is_tagged(target: str) -> bool:
+    """Whether a target that holds many images names one of them."""
+    from lading.cli.client.places import split
+    from lading.oci.reference import Reference
+
+    kind, rest = split(target)
+    if kind in {"oci", "archive"}:
+        rest = rest.partition(":")[2]
+    if kind == "oci" or not rest:
+        return bool(rest)
+    named = Reference.parse(rest)
+    return bool(named.tag or named.digest)
 
 
 async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lading.cli.client import options
-from lading.errors import Invalid, ManifestUnknown, Unsupported
+from lading.errors import Invalid, LadingError, ManifestUnknown, Unsupported
 from lading.oci.reference import Reference
 
 
@@ -18,7 +18,7 @@ from lading.oci.reference import Reference
 def delete(names: tuple[str, ...], whole: bool, yes: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
     """Delete NAME:TAG, or NAME@DIGEST with every tag it has, from its registry.
 
-    The registry gives the space back when it collects garbage.
+    The registry gives the space back when it collects garbage. What cannot be deleted keeps no other from it.
     """
     from lading.cli.client.places import run
 
@@ -26,9 +26,19 @@ def delete(names: tuple[str, ...], whole: bool, yes: bool, quiet: bool, plain_ht
     many = [one for one in references if one.digest or whole]
     if many and not yes:
         click.confirm(f"Delete {', '.join(map(str, many))} with every tag that leads there?", abort=True, err=True)
+    first: LadingError | None = None
     for reference in references:
-        done = run(_delete(reference, whole=whole, plain_http=plain_http, insecure=insecure))
-        click.echo(str(reference) if quiet else f"Deleted: {done}")
+        try:
+            done = run(_delete(reference, whole=whole, plain_http=plain_http, insecure=insecure))
+        except LadingError as error:
+            if first is None:
+                first = error  # what the command ends with; the others may go all the same
+            else:
+                click.echo(f"lading: {error.message}", err=True)
+        else:
+            click.echo(str(reference) if quiet else f"Deleted: {done}")
+    if first:
+        raise first
 
 
 def _named(name: str) -> Reference:
