@@ -51,8 +51,15 @@ def test_an_image_of_the_engine_is_pushed(
     assert user("push", remote).startswith("v1: digest: sha256:")
     assert user("copy", f"engine:{remote}", f"{registry.host}/{name}:v2")
     assert user("inspect", "--config", remote).encode() == image.config.data
-    engine.forget(remote)
+    engine.docker("tag", remote, f"{remote}-again")
+    engine.docker("tag", remote, f"{registry.host}/{name}-other:v9")
+    said = user("push", "--all-tags", remote.removesuffix(":v1")).splitlines()
+    assert [line.partition(": digest: ")[0] for line in said] == ["v1", "v1-again"]
+    assert user("tags", remote.removesuffix(":v1")).split() == ["v1", "v1-again", "v2"]
+    for made in (remote, f"{remote}-again", f"{registry.host}/{name}-other:v9"):
+        engine.forget(made)
     assert "does not have it either" in user("push", f"{remote}-nothing", status=3)
+    assert "does not have any either" in user("push", "-A", f"{registry.host}/{name}", status=3)
     engine.docker("pull", remote)
     assert engine.image_id(remote) == image.config.digest
     engine.forget(remote)

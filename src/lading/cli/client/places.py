@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,17 +189,33 @@ class Places(AsyncExitStack):
 
     async def engine(self, reference: Reference) -> Place:
         """An image of the running docker engine."""
-        from lading.remotes.engine import save, socket_of
+        wanted = reference if reference.tag or reference.digest else reference.tagged(DEFAULT_TAG)
+        client = await self._saved([wanted])
+        return Place(client, "", await _only(client, f"engine:{reference}", None), title=str(reference))
+
+    async def engine_tags(self, reference: Reference) -> dict[str, Place]:
+        """Every image that the engine has of a repository, by its tag; what they share is fetched once."""
+        from lading.remotes.engine import tags
+
+        named = [reference.tagged(tag) for tag in await tags(_socket(), reference)]
+        client = await self._saved(named) if named else None
+        return {one.tag: Place(client, "", f"{one.name}:{one.tag}", title=str(one)) for one in named if client}
+
+    async def _saved(self, references: Sequence[Reference]) -> RegistryClient:
+        from lading.remotes.engine import save
         from lading.remotes.unpack import opened
 
-        socket = socket_of(os.environ)
-        if socket is None:
-            raise LocalError("there is no docker engine to ask: DOCKER_HOST names no socket, or nothing is there")
-        scratch = self.scratch()
-        wanted = reference if reference.tag or reference.digest else reference.tagged(DEFAULT_TAG)
-        await save(socket, wanted, scratch / "saved.tar")
-        client = await opened(scratch / "saved.tar", scratch)
-        return Place(client, "", await _only(client, f"engine:{reference}", None), title=str(reference))
+        socket, scratch = _socket(), self.scratch()
+        await save(socket, references, scratch / "saved.tar")
+        return await opened(scratch / "saved.tar", scratch)
+
+
+def _socket() -> Path:
+    from lading.remotes.engine import socket_of
+
+    if socket := socket_of(os.environ):
+        return socket
+    raise LocalError("there is no docker engine to ask: DOCKER_HOST names no socket, or nothing is there")
 
 
 def split(text: str) -> tuple[str, str]:

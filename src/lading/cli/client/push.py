@@ -22,7 +22,9 @@ _MOST_ORIGINS = 2
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[FILE|FOLDER] NAME")
-@click.option("--all-tags", "-A", is_flag=True, help="Push every tag that this machine has of the repository.")
+@click.option(
+    "--all-tags", "-A", is_flag=True, help="Push every tag of the repository that this machine has, or else the engine."
+)
 @options.create
 @options.quiet
 @options.reach
@@ -88,13 +90,24 @@ async def _sources(
         return [(reference.reference, await places.source(_place(path), like=reference))]
     store = places.store()
     tags = [one.tag for one, _ in store.images() if one.name == reference.name]
+    if all_tags and not tags:
+        return await _all_of_engine(places, reference)
     if all_tags:
-        if not tags:
-            raise ManifestUnknown(f"this machine has no image {reference}; see lading images")
         return [(tag, Place(store, reference.name, tag)) for tag in tags]
     if reference.reference in tags:
         return [(reference.reference, Place(store, reference.name, reference.reference))]
     return [(reference.reference, await _of_engine(places, reference, tags))]
+
+
+async def _all_of_engine(places: Places, reference: Reference) -> list[tuple[str, Place]]:
+    from lading.remotes.engine import socket_of
+
+    missing = f"this machine has no image {reference}; see lading images"
+    if socket_of(os.environ) is None:
+        raise ManifestUnknown(f"{missing}. No docker engine is running here that might have some")
+    if found := await places.engine_tags(reference):
+        return list(found.items())
+    raise ManifestUnknown(f"{missing}. The docker engine does not have any either")
 
 
 async def _of_engine(places: Places, reference: Reference, tags: list[str]) -> Place:
