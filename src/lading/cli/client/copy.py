@@ -45,7 +45,7 @@ def copy(
     """Copy SOURCE to TARGET.
 
     Each is a name in a registry, or oci:FOLDER[:NAME], archive:FILE.tar[:NAME], local:NAME (the images of this
-    machine); SOURCE may be engine:NAME (a running docker engine). Within one registry nothing travels: blobs are
+    machine); SOURCE may be engine:NAME (a running docker engine). As FILE.tar, - is standard input or output. Within one registry nothing travels: blobs are
     mounted. Bytes that are there already are left alone, and a copy that was broken off goes on where it was.
     """
     from lading.cli.client.places import run
@@ -54,7 +54,7 @@ def copy(
         raise click.UsageError("--platform and --all-platforms exclude each other")
     several = ("*",) if all_tags else patterns
     for line in run(_copy(source, target, platform, several, ways, referrers=referrers, create=create, quiet=quiet)):
-        click.echo(line)
+        click.echo(line, err=target.partition(":")[2] == "-")
 
 
 async def _copy(

@@ -3,7 +3,8 @@
 ==========================  =========================================================================
 ``HOST/NAME[:TAG|@DIGEST]``  a registry (``docker.io`` where no host is written)
 ``oci:FOLDER[:NAME]``        an OCI image layout
-``archive:FILE[:NAME]``      a tar archive, of ``docker save`` or OCI; ``docker-archive:`` and ``oci-archive:`` likewise
+``archive:FILE[:NAME]``      a tar archive, of ``docker save`` or OCI; ``docker-archive:`` and ``oci-archive:`` likewise;
+                             ``-`` as the file is standard input or output
 ``local:NAME[:TAG]``         the images of this machine (``lading images``)
 ``engine:NAME[:TAG]``        a running docker engine, to read from
 ==========================  =========================================================================
@@ -150,9 +151,13 @@ class Places(AsyncExitStack):
             return await self.engine(Reference.parse(rest))
         path, name = _path(rest)
         if kind == "archive":
+            from lading.cli.client import pipes
             from lading.remotes.unpack import opened
 
-            client: RegistryClient = await opened(path, self.scratch())
+            scratch = self.scratch()
+            client: RegistryClient = (
+                await pipes.opened(scratch) if path == pipes.STANDARD else await opened(path, scratch)
+            )
         else:
             from lading.remotes.layout import Layout
 
@@ -171,8 +176,13 @@ class Places(AsyncExitStack):
             raise Invalid("an engine is only read from; write an archive: and load it with docker load")
         path, name = _path(rest)
         if kind == "archive":
+            from lading.cli.client import pipes
             from lading.remotes.archive import writing
 
+            if path == pipes.STANDARD:
+                pipes.check_output()
+                path = self.scratch() / "standard-output.tar"
+                await self.enter_async_context(pipes.given(path))
             if name:
                 named = Reference.parse(name)
             names = [named if named.tag or named.digest else named.tagged(DEFAULT_TAG)] if named else []

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name")
 @click.option(
-    "-o", "--output", metavar="PATH", help="Write an OCI folder, or an archive for docker load if PATH ends in .tar."
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="Write an OCI folder, or an archive for docker load if PATH ends in .tar or is - (standard output).",
 )
 @click.option("-A", "--all-tags", is_flag=True, help="Pull every tag of the repository.")
 @options.platforms
@@ -57,7 +60,7 @@ def pull(
         insecure=insecure,
     )
     for line in run(work):
-        click.echo(line)
+        click.echo(line, err=output == "-")
 
 
 async def _pull(
@@ -88,7 +91,11 @@ async def _pull(
             copy = Copy(*sides, wanted=chosen, exact=platform is not None, watch=watch)
             for tag in tags:
                 told = reference.tagged(tag) if tag else reference
-                name = output or str(told if told.digest or told.tag else told.tagged(DEFAULT_TAG))
+                name = (
+                    output
+                    if output and output != "-"
+                    else str(told if told.digest or told.tag else told.tagged(DEFAULT_TAG))
+                )
                 if not quiet:
                     click.echo(f"{told.tag or told.digest or DEFAULT_TAG}: Pulling from {told.repository}", err=True)
                 store = places.store() if output is None else None
@@ -130,6 +137,10 @@ def _origin(digest: str, chosen: Platform | None) -> str:
 def _target(reference: Reference, output: str | None) -> str:
     if output is None:
         return f"local:{reference}"
+    if output == "-":
+        return "archive:-"
+    if output.endswith((".tgz", ".gz", ".zst", ".xz", ".bz2")):
+        raise Invalid(f"{output!r}: an archive is written as .tar; the layers in it are compressed already")
     if ":" in output:
         raise Invalid(
             f"{output!r}: the path of a folder or an archive has no colon in it here; see lading copy for oci:"

@@ -31,7 +31,7 @@ _MOST_ORIGINS = 2
 def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plain_http: bool, insecure: bool) -> None:
     """Push the image NAME from the images of this machine, or FILE or FOLDER as NAME.
 
-    A FILE is a tar archive, as docker save or lading pull --output writes it; a FOLDER is an OCI image layout. Of several
+    A FILE is a tar archive, as docker save or lading pull --output writes it (- is standard input); a FOLDER is an OCI image layout. Of several
     images in it, the one called NAME is pushed, or that of FILE:IMAGE or FOLDER:IMAGE. An image that is not among those
     of this machine (lading images) is asked of a running docker engine. What was pulled from another repository of the
     same registry is mounted there, and not sent.
@@ -128,6 +128,8 @@ def _place(text: str) -> str:
     from lading.cli.client.places import split
     from lading.remotes import files
 
+    if text == "-":
+        return "archive:-"
     whole, named = Path(text), Path(text.partition(":")[0])
     with files.told(f"read {text}"):
         if path := next((one for one in (whole, named) if one.name and one.exists()), None):
