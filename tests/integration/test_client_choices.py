@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.support import images
 from tests.support.client import User
 from tests.support.lading import Lading
+from tests.support.scripted import Answer, Asked, Scripted, json_answer
 
 NAME = "org.opencontainers.image.ref.name"
 WHOLE_NAME = "io.containerd.image.name"
@@ -190,3 +192,31 @@ def test_images_as_docker_has_them_named(user: User, name: str, tmp_path: Path) 
     two = images.Image(one.platform, one.config, one.layers, one.diffs, other)
     user("copy", f"oci:{layout(tmp_path / 'two', (two, {}))}", "local:two")
     assert "the ID of several images" in user("tag", ident, "three", status=1)
+
+
+def test_what_was_copied_before_something_failed_is_told(user: User, name: str, tmp_path: Path) -> None:
+    one, two = images.image("one"), images.image("two")
+    folder = layout(tmp_path / "folder", (one, {NAME: "a"}), (two, {NAME: "b"}))
+    (folder / "blobs" / "sha256" / two.layers[0].digest[7:]).unlink()
+    done = user.run("copy", "--all-tags", "--quiet", f"oci:{folder}", name)
+    assert (done.returncode, done.stdout) == (3, f"a: {one.digest}\n")
+    assert "does not have the blob" in done.stderr
+
+
+def test_many_tags_are_looked_at_together(user: User) -> None:
+    """Where each answer takes as long as the way is, a thousand of them one after the other are a coffee."""
+    together = threading.Barrier(4)
+    image = images.image("same")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/tags/list"):
+            return json_answer({"tags": ["a", "b", "c", "d"]})
+        if asked.method == "HEAD":
+            together.wait(30)
+            said = {"content-type": images.MANIFEST, "docker-content-digest": image.digest}
+            return Answer(200, image.manifest.data, said)
+        return Answer(200, b"{}")
+
+    with Scripted(answer) as far_side:
+        found = user("tags", "--digests", f"{far_side.host}/x").splitlines()
+    assert found == [f"{tag}  {image.digest}" for tag in "abcd"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -45,19 +46,22 @@ def copy(
     """Copy SOURCE to TARGET.
 
     Each is a name in a registry, or oci:FOLDER[:NAME], archive:FILE.tar[:NAME], local:NAME (the images of this
-    machine); SOURCE may be engine:NAME (a running docker engine). As FILE.tar, - is standard input or output. Within one registry nothing travels: blobs are
-    mounted. Bytes that are there already are left alone, and a copy that was broken off goes on where it was.
+    machine); SOURCE may be engine:NAME (a running docker engine). As FILE.tar, - is standard input or output. Within one
+    registry nothing travels: blobs are mounted. Bytes that are there already are left alone, and a copy that was broken
+    off goes on where it was.
     """
+    from lading.cli.client import output
     from lading.cli.client.places import run
 
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     several = ("*",) if all_tags else patterns
-    for line in run(_copy(source, target, platform, several, ways, referrers=referrers, create=create, quiet=quiet)):
-        click.echo(line, err=target.partition(":")[2] == "-")
+    with output.lines(err=target.partition(":")[2] == "-") as lines:
+        run(_copy(lines, source, target, platform, several, ways, referrers=referrers, create=create, quiet=quiet))
 
 
 async def _copy(
+    lines: list[str],
     source: str,
     target: str,
     platform: str | None,
@@ -67,7 +71,7 @@ async def _copy(
     referrers: bool,
     create: bool,
     quiet: bool,
-) -> list[str]:
+) -> None:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
     from lading.cli.client.wishes import missing_tag, prepared, wanted
@@ -101,12 +105,13 @@ async def _copy(
             )
             async with made:
                 if patterns:
-                    return await _several(work, here, patterns)
+                    await _several(lines, work, here, patterns)
+                    return
                 try:
                     manifest = await work.image(here.reference, [there.reference])
                 except ManifestUnknown as error:
                     raise (await missing_tag(error, here.client, named) if named else error) from None
-    return [manifest.digest, *([] if quiet else [_summary(work)])]
+    lines += [manifest.digest, *([] if quiet else [_summary(work)])]
 
 
 def _is_tagged(target: str) -> bool:
@@ -123,28 +128,31 @@ def _is_tagged(target: str) -> bool:
     return bool(named.tag or named.digest)
 
 
-async def _several(work: Copy, here: Place, patterns: tuple[str, ...]) -> list[str]:
+async def _several(lines: list[str], work: Copy, here: Place, patterns: tuple[str, ...]) -> None:
     """Every tag that is like a pattern; those that are the same on both sides are left alone."""
     from fnmatch import fnmatchcase
+
+    from lading.cli.client.places import each
 
     tags = [name async for name in here.client.tags(here.repository)]
     chosen = [name for name in tags if any(fnmatchcase(_tag(name), pattern) for pattern in patterns)]
     if not chosen:
         raise ManifestUnknown(f"{here.title} has no tag like {' or '.join(patterns)}; it has {len(tags):,} others")
     await _apart(here, chosen)
-    lines, same = [], 0
-    for name in chosen:
-        tag = _tag(name)
-        before = await work.target.client.resolve(work.target.repository, tag)
-        if before is not None and work.wanted is None and not work.referrers:
-            now = await work.source.client.resolve(work.source.repository, name)
-            if now is not None and now.digest == before.digest:
-                same += 1
-                continue
-        manifest = await work.image(name, [tag])
-        lines.append(f"{tag}: {manifest.digest}")
-    lines.append(f"{len(chosen) - same:,} of {len(chosen):,} tags copied, {same:,} were there. {_summary(work)}")
-    return lines
+    compared = [] if work.wanted or work.referrers else await each(partial(_is_same, work), chosen)
+    changed = [name for name, same in zip(chosen, compared, strict=True) if not same] if compared else chosen
+    for name in changed:
+        manifest = await work.image(name, [_tag(name)])
+        lines.append(f"{_tag(name)}: {manifest.digest}")
+    there = len(chosen) - len(changed)
+    lines.append(f"{len(changed):,} of {len(chosen):,} tags copied, {there:,} were there. {_summary(work)}")
+
+
+async def _is_same(work: Copy, name: str) -> bool:
+    """Whether a tag stands for the same on both sides."""
+    there = await work.target.client.resolve(work.target.repository, _tag(name))
+    here = await work.source.client.resolve(work.source.repository, name) if there else None
+    return here is not None and there is not None and here.digest == there.digest
 
 
 async def _apart(here: Place, names: list[str]) -> None:

@@ -31,19 +31,17 @@ def tags(repository: str, like: str, digests: bool, as_json: bool, plain_http: b
 
 async def _tags(text: str, like: str, *, digests: bool, plain_http: bool, insecure: bool) -> list[dict[str, str]]:
     from fnmatch import fnmatchcase
+    from functools import partial
 
-    from lading.cli.client.places import Places
+    from lading.cli.client.places import Places, each
 
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         place = await places.source(text, several=True)
         found = [tag async for tag in place.client.tags(place.repository) if fnmatchcase(tag, like)]
         if not digests:
             return [{"Tag": tag} for tag in found]
-        rows = []
-        for tag in found:
-            at = await place.client.resolve(place.repository, tag)
-            rows.append({"Tag": tag, "Digest": at.digest if at else ""})
-        return rows
+        resolved = await each(partial(place.client.resolve, place.repository), found)
+        return [{"Tag": tag, "Digest": at.digest if at else ""} for tag, at in zip(found, resolved, strict=True)]
 
 
 @click.command()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -23,6 +24,17 @@ _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+')
 _FUNCTIONS = {"json": 2, "len": 2, "upper": 2, "lower": 2, "index": 3, "join": 3}
 """How many words an action has that begins so."""
 _FIELD = re.compile(r"\.?(\w+(?:\.\w+)*)?")
+
+
+@contextmanager
+def lines(*, err: bool = False) -> Generator[list[str]]:
+    """Lines to add to, which are printed in the end: what was done is told, also where something failed after it."""
+    found: list[str] = []
+    try:
+        yield found
+    finally:
+        for line in found:
+            click.echo(line, err=err)
 
 
 def show(rows: Iterable[Row], columns: Sequence[str], template: str | None, *, as_json: bool = False) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from lading.remotes.store import Store
     from lading.remotes.transport import Policy
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_AT_ONCE = 8
+"""How many small requests are under way at the same time."""
 
 _KINDS = {
     "oci": "oci",
@@ -92,6 +96,27 @@ def here(work: Coroutine[Any, Any, Result]) -> Result:
         return result
     work.close()
     raise RuntimeError("this waits for something: it wants run()")
+
+
+async def each(call: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+    """What ``call`` answers for each, in their order; a few are asked at a time, and the first that fails ends it."""
+    import asyncio
+
+    found: dict[int, Result] = {}
+    waiting = iter(enumerate(items))
+
+    async def work() -> None:
+        for place, item in waiting:
+            found[place] = await call(item)
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(_AT_ONCE)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [found[place] for place in range(len(items))]
 
 
 class Places(AsyncExitStack):

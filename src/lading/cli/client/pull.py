@@ -42,6 +42,7 @@ def pull(
     Of an image for several platforms, the one for this machine is taken unless --platform or --all-platforms say
     otherwise.
     """
+    from lading.cli.client import output as told
     from lading.cli.client.places import run
 
     reference = Reference.parse(name)
@@ -49,21 +50,23 @@ def pull(
         raise click.UsageError("--all-tags goes with a name that has neither tag nor digest")
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
-    work = _pull(
-        reference,
-        output,
-        all_tags=all_tags,
-        platform=platform,
-        all_platforms=all_platforms,
-        quiet=quiet,
-        plain_http=plain_http,
-        insecure=insecure,
-    )
-    for line in run(work):
-        click.echo(line, err=output == "-")
+    with told.lines(err=output == "-") as lines:
+        work = _pull(
+            lines,
+            reference,
+            output,
+            all_tags=all_tags,
+            platform=platform,
+            all_platforms=all_platforms,
+            quiet=quiet,
+            plain_http=plain_http,
+            insecure=insecure,
+        )
+        run(work)
 
 
 async def _pull(
+    lines: list[str],
     reference: Reference,
     output: str | None,
     *,
@@ -73,14 +76,13 @@ async def _pull(
     quiet: bool,
     plain_http: bool,
     insecure: bool,
-) -> list[str]:
+) -> None:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
     from lading.cli.client.wishes import few_left, machine, missing_tag, wanted
     from lading.errors import ManifestUnknown
     from lading.remotes.copy import Copy, Side
 
-    lines: list[str] = []
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         source = places.at(reference)
         tags = [tag async for tag in source.client.tags(source.repository)] if all_tags else [""]
@@ -114,7 +116,6 @@ async def _pull(
                 lines.append(name)
         if warning := few_left(places.registry(reference.host).session.limits):
             click.echo(f"lading: {reference.host} {warning}", err=True)
-    return lines
 
 
 async def _is_here(store: Store, told: Reference, digest: str, chosen: Platform | None, *, exact: bool) -> bool:

@@ -36,6 +36,7 @@ def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plai
     of this machine (lading images) is asked of a running docker engine. What was pulled from another repository of the
     same registry is mounted there, and not sent.
     """
+    from lading.cli.client import output
     from lading.cli.client.places import run
 
     if len(words) > 2 or (len(words) == 2 and all_tags):
@@ -45,19 +46,25 @@ def push(words: tuple[str, ...], all_tags: bool, create: bool, quiet: bool, plai
         raise click.UsageError("--all-tags goes with a name without a tag; a digest is never pushed to")
     path = words[0] if len(words) == 2 else None
     ways = {"plain_http": plain_http, "insecure": insecure}
-    for line in run(_push(reference, path, ways, all_tags=all_tags, create=create, quiet=quiet)):
-        click.echo(line)
+    with output.lines() as lines:
+        run(_push(lines, reference, path, ways, all_tags=all_tags, create=create, quiet=quiet))
 
 
 async def _push(
-    reference: Reference, path: str | None, ways: dict[str, bool], *, all_tags: bool, create: bool, quiet: bool
-) -> list[str]:
+    lines: list[str],
+    reference: Reference,
+    path: str | None,
+    ways: dict[str, bool],
+    *,
+    all_tags: bool,
+    create: bool,
+    quiet: bool,
+) -> None:
     from lading.cli.client.places import Places
     from lading.cli.client.progress import watching
     from lading.cli.client.wishes import prepared
     from lading.remotes.copy import Copy, Side
 
-    lines: list[str] = []
     async with Places(**ways) as places:
         sources = await _sources(places, reference, path, all_tags=all_tags)
         target = places.at(reference)
@@ -77,7 +84,6 @@ async def _push(
                     manifest = await Copy(*sides, mounts=origins, watch=watch).image(source.reference, [tag])
                     told = reference.tagged(tag)
                     lines.append(str(told) if quiet else f"{tag}: digest: {manifest.digest} size: {manifest.size}")
-    return lines
 
 
 async def _sources(
