@@ -362,6 +362,20 @@ def test_a_password_is_asked_for_or_warned_about(user: User, secure: RegistrySer
     assert "needs --username" in user("login", "--password-stdin", secure.host, stdin="x", status=2)
 
 
+def test_a_logout_that_a_helper_refuses(user: User, tmp_path: Path) -> None:
+    helper = tmp_path / "docker-credential-holds"
+    helper.write_text("""#!/bin/sh
+cat > /dev/null
+case $1 in get) echo '{"Username": "alice", "Secret": "secret"}';; *) echo locked; exit 1;; esac
+""")
+    helper.chmod(0o755)
+    user.environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    (user.home / ".docker").mkdir(parents=True)
+    (user.home / ".docker" / "config.json").write_text('{"credsStore": "holds", "auths": {"r.lab": {}}}')
+    for _ in range(2):
+        assert "docker-credential-holds did not erase it: locked" in user("logout", "r.lab", status=1)
+
+
 def test_a_broken_config_is_told_before_a_password_travels(user: User, registry: Lading) -> None:
     folder = user.home / ".docker"
     folder.mkdir(parents=True)

@@ -59,7 +59,11 @@ async def refusal(answer: Answer, host: str, what: str) -> errors.LadingError:
     if status == 403:
         return errors.Denied(f"{host} does not allow {what}{tail}")
     if status == 404:
-        return errors.Missing(f"{host} does not have {what}{tail}")
+        thing = what.removeprefix("to delete ")
+        said = (
+            f"refuses {thing}, as something is missing there" if thing.startswith("to ") else f"does not have {thing}"
+        )
+        return errors.Missing(f"{host} {said}{tail}")
     if status == 405:
         return errors.Unsupported(f"{host} does not do that ({what}){tail}")
     if status == 407:

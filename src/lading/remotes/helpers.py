@@ -55,7 +55,11 @@ async def store(name: str, key: str, username: str, secret: str, limit: float = 
 
 async def erase(name: str, key: str, limit: float = LIMIT) -> bool:
     """Have the helper forget a registry; whether it had anything."""
-    status, _ = await _run(name, "erase", key.encode(), limit)
+    status, said = await _run(name, "erase", key.encode(), limit)
+    text = said.decode("utf-8", "replace").strip()
+    # some fail in words of their own where there is nothing: then they give nothing either
+    if status and not text.lower().startswith(_MISSING) and await get(name, key, limit) is not None:
+        raise CredentialsError(f"docker-credential-{name} did not erase it: {text[:200] or 'it says nothing'}")
     return status == 0
 
 

@@ -230,7 +230,7 @@ class HttpRegistry:
             async with self.session.open("DELETE", path, scopes, expect=(200, 202, 204), what=what):
                 return
         except errors.Missing as error:
-            raise errors.ManifestUnknown(error.message.replace("have to delete", "have")) from None
+            raise errors.ManifestUnknown(error.message) from None
 
     async def pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncGenerator[dict[str, Any]]:
         """The documents of a list, as long as each names a next one (distribution spec, "Listing Tags")."""

@@ -53,6 +53,15 @@ async def test_a_helper_keeps_gives_and_forgets(install: Install) -> None:
     assert await helpers.get("keeps", "r.lab") == ("alice", "secret")
     assert await helpers.erase("keeps", "r.lab")
     assert await helpers.get("keeps", "r.lab") is None
+    assert not await helpers.erase("keeps", "r.lab")
+
+
+async def test_a_helper_that_does_not_forget(install: Install) -> None:
+    """Whoever logs out must not be told that there was no login."""
+    install("holds", KEEPS.replace('rm "$store"', "echo locked; exit 1"))
+    await helpers.store("holds", "r.lab", "alice", "secret")
+    with pytest.raises(CredentialsError, match="docker-credential-holds did not erase it: locked"):
+        await helpers.erase("holds", "r.lab")
 
 
 async def test_a_helper_of_its_own_goes_before_the_one_for_all(install: Install, tmp_path: Path) -> None:

@@ -268,3 +268,14 @@ async def test_a_push_that_is_sent_to_read_instead_is_refused() -> None:
             with pytest.raises(errors.RemoteError, match="302"):
                 await client.put_blob("a", BLOB, of(DATA))
         assert "GET" not in [asked.method for asked in far_side.asked if asked.path == "/v2/x"]
+
+
+async def test_a_push_where_something_is_missing_says_so() -> None:
+    """A registry that wants a project made first, as Harbor and Lading do."""
+    refusal = b'{"errors": [{"code": "NAME_UNKNOWN", "message": "there is no project a"}]}'
+    with Scripted(lambda asked: Answer(200 if asked.path == "/v2/" else 404, refusal)) as far_side:
+        async with registry(far_side) as client:
+            with pytest.raises(errors.Missing) as found:
+                await client.put_blob("a/b", BLOB, of(DATA))
+    said = f"refuses to store {BLOB.digest} in a/b, as something is missing there: there is no project a"
+    assert said in found.value.message

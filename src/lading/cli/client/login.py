@@ -110,18 +110,22 @@ def logout(server: str) -> None:
 
 
 async def _logout(host: str) -> bool:
+    """Whether there was a login; :class:`CredentialsError` where a helper keeps the only one there may be."""
     from lading.remotes import helpers
     from lading.remotes.credentials import Keyring, keys
 
     docker = Keyring(os.environ).docker
     known = False
+    failure: CredentialsError | None = None
     for key in keys(host):
         if helper := docker.helper(key):
             try:
                 known |= await helpers.erase(helper, key)
             except CredentialsError as error:
-                click.echo(f"lading: {error.message}", err=True)
-        known |= docker.erase(key)
+                failure = error
+        known |= docker.erase(key) and failure is None  # beside a helper it is an empty mark
+    if failure and not known:
+        raise failure
     return known
 
 

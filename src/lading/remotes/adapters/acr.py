@@ -52,7 +52,7 @@ class ACR(Adapter):
             async with self.registry.session.open("DELETE", path, scopes, expect=(200, 202), what=what):
                 return
         except Missing as error:
-            raise ManifestUnknown(error.message.replace("have to delete", "have")) from None
+            raise ManifestUnknown(error.message) from None
 
 
 async def exchanged(host: str, token: str, tenant: str = "") -> Credential:

@@ -64,7 +64,7 @@ class Harbor(Adapter):
         try:
             await self._api.send("DELETE", path, f"to delete {repository}:{tag}", expect=(200,))
         except Missing as error:
-            raise ManifestUnknown(error.message.replace("have to delete", "have")) from None
+            raise ManifestUnknown(error.message) from None
 
     async def _headers(self) -> dict[str, str]:
         credential = await self.registry.session.keyring.find(self.registry.host)
