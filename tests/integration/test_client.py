@@ -303,7 +303,7 @@ def test_words_that_are_no_login(user: User, registry: Lading) -> None:
         (rf"printf '\xff' | {PROGRAM} {' '.join(login)} a", "UTF-8"),
         (f"{PROGRAM} login {registry.host} <&-", "no standard input"),
     ):
-        done = run(["bash", "-c", command], environment=shell(user), check=False)
+        done = run(["bash", "-c", command], environment=user.shell, check=False)
         assert (done.returncode, done.stderr.startswith("lading: ")) == (1, True)
         assert said in done.stderr
 
@@ -313,7 +313,7 @@ def test_output_that_cannot_be_written(user: User, registry: Lading, tmp_path: P
     user("push", images.write_layout(tmp_path / "in", {"x": images.image("out")}), f"{registry.host}/out:1")
     words = f"{PROGRAM} {command.format(host=registry.host)}"
     for target, status, said in ((" > /dev/full", 1, "No space left"), (" >&-", 0, ""), (" | true", 0, "")):
-        done = run(["bash", "-c", words + target], environment=shell(user), check=False)
+        done = run(["bash", "-c", words + target], environment=user.shell, check=False)
         assert done.returncode == status
         assert said in done.stderr
         assert "Traceback" not in done.stderr
@@ -404,64 +404,6 @@ def test_a_pull_that_is_counted_is_not_made_twice_and_a_limit_that_is_near_is_to
         assert "up to date" in user("pull", f"{far_side.host}/x")
         assert len([path for path in far_side.paths("GET") if "/manifests/" in path]) == 1
         assert len([path for path in far_side.paths("HEAD") if "/manifests/" in path]) == 2
-
-
-def test_completion(user: User) -> None:
-    for shell in ("bash", "zsh", "fish"):
-        assert "_LADING_COMPLETE" in user("completion", shell)
-    asked = {"_LADING_COMPLETE": "bash_complete", "COMP_WORDS": "lading pu", "COMP_CWORD": "1"}
-    assert {"plain,pull", "plain,push"} == set(User(user.home, **asked).run().stdout.split())
-
-
-def test_bash_completes(user: User, tmp_path: Path) -> None:
-    """The script as bash takes it: sourced, and its function called as Tab does."""
-    (tmp_path / "script").write_text(user("completion", "bash"))
-    pressed = (
-        'COMP_WORDS=(lading copy --src); COMP_CWORD=2; _lading_completion lading --src copy; echo "${COMPREPLY[@]}"'
-    )
-    done = run(["bash", "-c", f". {tmp_path}/script; {pressed}"], environment=shell(user))
-    assert done.stdout.split() == ["--src-plain-http", "--src-insecure"]
-    assert done.stderr == ""
-
-
-def test_fish_completes(user: User) -> None:
-    """fish itself says what Tab would offer, with the words that explain it."""
-    folder = Path(user.environment["XDG_CONFIG_HOME"]) / "fish" / "completions"
-    folder.mkdir(parents=True)
-    (folder / "lading.fish").write_text(user("completion", "fish"))
-    done = run(["fish", "-c", 'complete -C "lading pu"; complete -C "lading copy --src"'], environment=shell(user))
-    offered = [line.partition("\t") for line in done.stdout.splitlines()]
-    assert {name for name, _, _ in offered} == {"pull", "push", "--src-plain-http", "--src-insecure"}
-    assert all(why for _, _, why in offered)
-    assert done.stderr == ""
-
-
-_PRESSED = r"""
-zmodload zsh/zpty
-zpty terminal 'zsh -f -i'
-zpty -w terminal "PS1= fpath=($1 \$fpath); stty cols 200; autoload -Uz compinit; compinit -D -u; print rea''dy"
-zpty -r terminal line '*ready*'
-zpty -n -w terminal $'lading compl\t'
-zpty -r terminal line '*etion*'
-zpty -n -w terminal $'\x15lading copy --src-p\t'
-zpty -r terminal line '*lain-http*'
-print completed
-"""
-
-
-def test_zsh_completes(user: User, tmp_path: Path) -> None:
-    """zsh on a terminal of its own, with the script where its documentation wants it, and Tab pressed twice: it adds the rest."""
-    (tmp_path / "functions").mkdir()
-    (tmp_path / "functions" / "_lading").write_text(user("completion", "zsh"))
-    (tmp_path / "pressed").write_text(_PRESSED)
-    done = run(["zsh", "-f", str(tmp_path / "pressed"), str(tmp_path / "functions")], environment=shell(user))
-    assert done.stdout == "completed\n"
-
-
-def shell(user: User) -> dict[str, str]:
-    """A shell's environment, in which lading is found."""
-    path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
-    return {**user.environment, "PATH": path, "TERM": "xterm"}
 
 
 @pytest.mark.parametrize("words", [["--version"], ["tags", "--help"], ["images", "-q"], ["pull", "--help"]])

@@ -57,5 +57,11 @@ class User:
         return run([PROGRAM, *words], environment=self.environment, check=False, stdin=stdin, timeout=timeout)
 
     @property
+    def shell(self) -> dict[str, str]:
+        """A shell's environment, in which lading is found."""
+        path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
+        return {**self.environment, "PATH": path, "TERM": "xterm"}
+
+    @property
     def store(self) -> Path:
         return self.home / "data" / "lading" / "images"

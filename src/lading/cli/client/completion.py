@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _FIRST = '    _lading_completion "$@"\n'
 """How zsh's script completes while it is being loaded; only then, so the next Tab would do nothing."""
@@ -24,3 +30,30 @@ def completion(context: click.Context, shell: str) -> None:
     assert kind is not None
     script = kind(context.find_root().command, {}, "lading", "_LADING_COMPLETE").source()
     click.echo(script.replace(_FIRST, f"{_REGISTERED}{_FIRST}"))
+
+
+def files(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Files and folders, which the shell finds itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(begun, type="file")]
+
+
+def images(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The images of this machine, as they are written."""
+    from click.shell_completion import CompletionItem
+
+    from lading.errors import LadingError
+    from lading.remotes.store import Store, place
+
+    folder = place(os.environ)
+    try:
+        listed = Store(folder).images() if folder.is_dir() else []
+    except (LadingError, OSError):
+        listed = []  # a Tab is no time for complaints
+    return [CompletionItem(name) for one, _ in listed if (name := str(one)).startswith(begun)]
+
+
+def files_and_images(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Both; the files first, since bash's script forgets what it had when it comes to them."""
+    return [*files(context, parameter, begun), *images(context, parameter, begun)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lading.cli.client import options
+from lading.cli.client.completion import images as complete_images
 from lading.errors import Invalid, LadingError, ManifestUnknown
 from lading.oci.reference import Reference
 
@@ -124,7 +125,7 @@ async def _size(store: Store, manifest: Manifest) -> int:
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=complete_images)
 @click.argument("target")
 def tag(source: str, target: str) -> None:
     """Give the image SOURCE of this machine, a name or an ID, the further name TARGET."""
@@ -153,7 +154,7 @@ async def _tag(source: str, target: Reference) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_images)
 @click.option("-f", "--force", is_flag=True, help="Do not fail for images that are not here.")
 def rmi(names: tuple[str, ...], force: bool) -> None:
     """Remove images from this machine, by NAME or by ID. What no name leads to any more is deleted."""

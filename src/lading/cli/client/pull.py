@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.client import options
+from lading.cli.client.completion import files
 from lading.errors import Invalid
 from lading.oci.reference import DEFAULT_TAG, Reference
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="PATH",
+    shell_complete=files,
     help="Write an OCI folder, or an archive for docker load if PATH ends in .tar or is - (standard output).",
 )
 @click.option("-A", "--all-tags", is_flag=True, help="Pull every tag of the repository.")

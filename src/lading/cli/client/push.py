@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.client import options
+from lading.cli.client.completion import files_and_images
 from lading.errors import LocalError, ManifestUnknown
 from lading.oci.reference import Reference
 
@@ -21,7 +22,7 @@ _MOST_ORIGINS = 2
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[FILE|FOLDER] NAME")
+@click.argument("words", nargs=-1, required=True, metavar="[FILE|FOLDER] NAME", shell_complete=files_and_images)
 @click.option(
     "--all-tags", "-A", is_flag=True, help="Push every tag of the repository that this machine has, or else the engine."
 )
