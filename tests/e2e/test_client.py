@@ -40,6 +40,25 @@ def test_docker_loads_what_was_pulled(
     engine.forget(remote)
 
 
+def test_docker_loads_an_image_that_buildx_pushed(
+    registry: RegistryServer, engine: Engine, user: User, name: str, tmp_path: Path
+) -> None:
+    """Its index has an attestation beside the image, which no engine runs."""
+    image, attestation = images.image(name), images.attestation(name)
+    listed = [one.manifest.descriptor(platform=dict(one.platform)) for one in (image, attestation)]
+    document = {"schemaVersion": 2, "mediaType": images.INDEX, "manifests": listed}
+    index = images.Index((image, attestation), images.Blob(images.INDEX, images.encode(document)))
+    remote = f"{registry.host}/{name}:v1"
+    with Client(registry) as client:
+        client.push(name, index, "v1")
+    user("copy", remote, f"archive:{tmp_path}/image.tar")
+    assert f"Loaded image: {remote}" in engine.docker("load", "--input", tmp_path / "image.tar").stdout
+    assert engine.image_id(remote) == image.config.digest
+    engine.forget(remote)
+    user("push", tmp_path / "image.tar", f"{registry.host}/{name}:v2")
+    assert user("manifest", "--digest", f"{registry.host}/{name}:v2").strip() == index.digest
+
+
 def test_an_image_of_the_engine_is_pushed(
     registry: RegistryServer, engine: Engine, user: User, name: str, tmp_path: Path
 ) -> None:

@@ -191,6 +191,17 @@ def artifact(seed: object, subject: Mapping[str, Any] | None = None, kind: str =
     return Image({}, config, (layer,), (), Blob(MANIFEST, encode(document)))
 
 
+def attestation(seed: object) -> Image:
+    """What BuildKit says of an image, beside it in its index: a configuration as an image has it, and no file system."""
+    statement = Blob(
+        "application/vnd.in-toto+json", encode({"_type": "https://in-toto.io/Statement/v0.1", "of": str(seed)})
+    )
+    rootfs = {"type": "layers", "diff_ids": [statement.digest]}
+    config = Blob(CONFIG, encode({"os": "unknown", "architecture": "unknown", "config": {}, "rootfs": rootfs}))
+    kind = {"os": "unknown", "architecture": "unknown"}
+    return Image(kind, config, (statement,), (statement.data,), image_manifest(config, (statement,)))
+
+
 def _blob(media_type: str, data: bytes, docker: bool) -> Blob:
     return Blob(_DOCKER_TYPE[media_type] if docker else media_type, data)
 

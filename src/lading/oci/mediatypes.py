@@ -21,10 +21,11 @@ RUNNABLE = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 """Types of a configuration that engines run."""
 SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+
 _BLOBS = (
-    "application/vnd.oci.image.layer.",
+    *_LAYERS,
     "application/vnd.oci.image.config.",
-    "application/vnd.docker.image.rootfs.",
     "application/vnd.docker.container.image.",
     "application/vnd.buildkit.cacheconfig.",
 )
@@ -40,6 +41,11 @@ _FOREIGN = frozenset(
 def is_blob(media_type: str) -> bool:
     """Whether this is surely no manifest, but what an image is made of; an index may list such, as a build's cache does."""
     return media_type.startswith(_BLOBS)
+
+
+def is_layer(media_type: str) -> bool:
+    """Whether this is a layer of a file system."""
+    return media_type.startswith(_LAYERS)
 
 
 def is_foreign(media_type: str) -> bool:

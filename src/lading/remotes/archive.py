@@ -124,13 +124,13 @@ class ArchiveWriter:
                 "Layers": [blob_path(layer.digest) for layer in image.layers],
             }
             for image in self._manifests.values()
-            if image.config and image.config.media_type in mediatypes.RUNNABLE
+            if image.config and _runs(image)
         ]
 
     def _image(self, manifest: Manifest) -> Manifest | None:
         """The manifest if an engine can run it; of an index, the first such."""
         if manifest.config is not None:
-            return manifest if manifest.config.media_type in mediatypes.RUNNABLE else None
+            return manifest if _runs(manifest) else None
         below = (self._manifests.get(child.digest) for child in manifest.children)
         return next(filter(None, (self._image(child) for child in below if child)), None)
 
@@ -152,6 +152,12 @@ class ArchiveWriter:
     async def _write(self, content: bytes, offset: int) -> None:
         with files.told(f"write {self.path}"):
             await asyncio.to_thread(files.write_all, self._handle, content, offset)
+
+
+def _runs(image: Manifest) -> bool:
+    """Whether an engine can run it; attestations and signatures have an image's configuration, and layers of another kind."""
+    runnable = image.config is not None and image.config.media_type in mediatypes.RUNNABLE
+    return runnable and all(mediatypes.is_layer(layer.media_type) for layer in image.layers)
 
 
 @asynccontextmanager
