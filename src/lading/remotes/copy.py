@@ -17,7 +17,8 @@ from typing import Protocol
 from lading import errors
 from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, Manifest, Platform
-from lading.remotes import choice
+from lading.oci.reference import is_tag
+from lading.remotes import choice, referrers
 from lading.remotes.base import Chunks, RegistryClient, Source
 
 PARALLEL = 4
@@ -94,7 +95,8 @@ class Copy:
     With ``wanted`` only that platform's image of an index is taken; without, all of it. With ``exact`` a lone image for
     another platform is refused, since the user has named one. ``same`` says that both are
     the same registry, so that blobs can be mounted; ``mounts`` names other repositories of the target's where a blob
-    may be. ``referrers`` takes signatures and the like along. ``pace`` holds bytes back.
+    may be. ``referrers`` takes signatures and the like along, ``beside`` also
+    those that cosign finds by a tag. ``pace`` holds bytes back.
     """
 
     source: Side
@@ -103,6 +105,7 @@ class Copy:
     exact: bool = False
     same: bool = False
     referrers: bool = False
+    beside: bool = False
     mounts: Callable[[Descriptor], Awaitable[Sequence[str]]] | None = None
     pace: Pace | None = None
     watch: Watch = field(default_factory=Silent)
@@ -146,10 +149,17 @@ class Copy:
                 if descriptor.digest not in self._done:
                     found = await self.source.client.manifest(self.source.repository, descriptor.digest)
                     await self._tree(found, [found.digest], depth + 1)
+        if self.beside:
+            await self._beside(manifest, depth)
+
+    async def _beside(self, manifest: Manifest, depth: int) -> None:
+        for tag in (referrers.tag_beside(manifest.digest, ending) for ending in referrers.BESIDE):
+            if is_tag(tag) and await self.source.client.resolve(self.source.repository, tag):
+                await self._tree(await self.source.client.manifest(self.source.repository, tag), [tag], depth + 1)
 
     async def _is_there(self, child: Descriptor) -> bool:
         """Whether the target has a child already, and so, by the protocol's rule, all below it."""
-        if self.referrers or not child.digest:
+        if self.referrers or self.beside or not child.digest:
             return False
         try:
             return await self.target.client.resolve(self.target.repository, child.digest) is not None

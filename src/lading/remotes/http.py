@@ -14,7 +14,7 @@ from lading.oci import mediatypes
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
 from lading.oci.reference import is_name, is_tag
-from lading.remotes import answers, uploads
+from lading.remotes import answers, referrers, uploads
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
 from lading.remotes.session import Session
 from lading.remotes.stream import Body, pieces_of
@@ -98,6 +98,19 @@ class HttpRegistry:
                 raise errors.BadAnswer(
                     f"{self.host} stored {_named(repository, reference)} as {stated[:160]}, which differs"
                 )
+            listed = not manifest.subject or bool(answer.headers.get("oci-subject", ""))
+        if manifest.subject and not listed and not await self._has_referrers(repository, manifest.subject):
+            # such a registry leaves it to who pushes
+            await referrers.note(self, repository, manifest.subject, [referrers.described(manifest)])
+
+    async def _has_referrers(self, repository: str, digest: str) -> bool:
+        """Whether the registry lists by itself what refers to a manifest; some do and do not say so when it comes."""
+        path, what = f"/v2/{repository}/referrers/{digest}", "referrers"
+        try:
+            async with self.session.open("GET", path, pull(repository), what=what) as answer:
+                return mediatypes.OCI_INDEX in answer.headers.get("content-type", "")
+        except (errors.Missing, errors.Unsupported, errors.Invalid, errors.BadAnswer):
+            return False
 
     async def has_blob(self, repository: str, blob: Descriptor) -> bool:
         path = f"/v2/{repository}/blobs/{blob.digest}"
@@ -216,7 +229,7 @@ class HttpRegistry:
                     path = self._next(answer)
             if found is None:
                 try:
-                    found = await self.manifest(repository, digest.replace(":", "-")[:128])
+                    found = await self.manifest(repository, referrers.fallback_tag(digest))
                 except errors.ManifestUnknown:
                     return
             for descriptor in found.children:

@@ -101,6 +101,7 @@ async def _copy(
                 exact=True,
                 same=same,
                 referrers=referrers,
+                beside=referrers,
                 watch=watch,
             )
             async with made:

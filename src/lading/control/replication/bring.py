@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import msgspec
-
 from lading import errors
 from lading.control.replication import filters
 from lading.control.replication.far import Far
@@ -20,9 +18,9 @@ from lading.control.replication.filters import Held, renamed, subject_of, takes,
 from lading.control.replication.here import Here
 from lading.control.replication.policies import Terms
 from lading.control.replication.runs import Task
-from lading.oci import mediatypes
-from lading.oci.manifest import Descriptor, parse
+from lading.oci.manifest import Descriptor
 from lading.oci.reference import is_name
+from lading.remotes import referrers
 from lading.remotes.copy import Copy, Pace, Side
 from lading.telemetry.secrets import redacted
 
@@ -212,7 +210,7 @@ class Bring:
                 if await target.client.resolve(target.repository, one.digest) is None:
                     await self._move(copier, one.digest, log)
             if found and not await self._target.refers(target.repository, digest):
-                await _note(target, digest, found)
+                await referrers.note(target.client, target.repository, digest, found)
 
 
 class _Seen:
@@ -228,25 +226,6 @@ class _Seen:
 
     def end(self, blob: Descriptor, how: str) -> None:  # noqa: ARG002 - as copies tell it
         self._far.saw(blob, self._repository)
-
-
-async def _note(target: Side, subject: str, found: Sequence[Descriptor]) -> None:
-    """List referrers under the fallback tag (distribution spec, "Pushing Manifests with Subject")."""
-    tag = subject.replace(":", "-")[:128]
-    try:
-        there = list((await target.client.manifest(target.repository, tag)).children)
-    except errors.ManifestUnknown:
-        there = []
-    missing = [one for one in found if one.digest not in {each.digest for each in there}]
-    if missing:
-        listed = [_plain(one) for one in (*there, *missing)]
-        document = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}
-        index = parse(msgspec.json.encode(document), mediatypes.OCI_INDEX)
-        await target.client.put_manifest(target.repository, tag, index)
-
-
-def _plain(descriptor: Descriptor) -> dict[str, object]:
-    return {name: value for name, value in msgspec.to_builtins(descriptor).items() if value is not None}
 
 
 async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
