@@ -234,7 +234,7 @@ def test_deleting(user: User, name: str, tmp_path: Path) -> None:
     user("delete", f"{name}:a")
     assert user("tags", name).split() == ["b", "c"]
     assert "never guessed" in user("delete", name, status=1)
-    assert "Aborted" in user("delete", "--manifest", f"{name}:b", status=1)
+    assert "--yes goes on without asking" in user("delete", "--manifest", f"{name}:b", status=1)
     user("delete", "--yes", "--manifest", f"{name}:b")
     assert user("tags", name) == ""
     user("push", layout, f"{name}:d")
@@ -302,6 +302,7 @@ def test_words_that_are_no_login(user: User, registry: Lading) -> None:
     for command, said in (
         (rf"printf '\xff' | {PROGRAM} {' '.join(login)} a", "UTF-8"),
         (f"{PROGRAM} login {registry.host} <&-", "no standard input"),
+        (f"{PROGRAM} delete {registry.host}/x@sha256:{'0' * 64} <&-", "--yes goes on"),
     ):
         done = run(["bash", "-c", command], environment=user.shell, check=False)
         assert (done.returncode, done.stderr.startswith("lading: ")) == (1, True)
@@ -360,6 +361,8 @@ def test_a_password_is_asked_for_or_warned_about(user: User, secure: RegistrySer
     prompted = user.run("login", secure.host, stdin=f"alice\n{PASSWORD}\n")
     assert prompted.stdout.endswith("Login Succeeded\n"), prompted.stderr
     assert "needs --username" in user("login", "--password-stdin", secure.host, stdin="x", status=2)
+    for given in ("", "alice\n"):
+        assert "give the password to --password-stdin" in user.run("login", secure.host, stdin=given).stderr
 
 
 def test_a_logout_that_a_helper_refuses(user: User, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from lading.cli.client import options
@@ -25,7 +27,7 @@ def delete(names: tuple[str, ...], whole: bool, yes: bool, quiet: bool, plain_ht
     references = [_named(name) for name in names]
     many = [one for one in references if one.digest or whole]
     if many and not yes:
-        click.confirm(f"Delete {', '.join(map(str, many))} with every tag that leads there?", abort=True, err=True)
+        _ask(f"Delete {', '.join(map(str, many))} with every tag that leads there?")
     first: LadingError | None = None
     for reference in references:
         try:
@@ -39,6 +41,19 @@ def delete(names: tuple[str, ...], whole: bool, yes: bool, quiet: bool, plain_ht
             click.echo(str(reference) if quiet else f"Deleted: {done}")
     if first:
         raise first
+
+
+def _ask(question: str) -> None:
+    unasked = Invalid("nothing was deleted, since nobody said yes; --yes goes on without asking")
+    if sys.stdin is None:
+        raise unasked
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)  # after the question
+        raise unasked from None
 
 
 def _named(name: str) -> Reference:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lading.remotes.dockerconfig import DockerConfig
 
 _MAX_PASSWORD = 64 << 10
+_UNASKED = "name --username, and give the password to --password-stdin"
 
 
 @click.command()
@@ -45,12 +46,16 @@ def login(
             raise click.UsageError("--password-stdin needs --username")
         password = _piped()
     if sys.stdin is None and not (username and password):
-        raise Invalid(
-            "there is no standard input to ask on; name --username, and give the password to --password-stdin"
-        )
-    username = username or click.prompt("Username", err=True)
-    if password is None:
-        password = click.prompt("Password", hide_input=True, err=True)
+        raise Invalid(f"there is no standard input to ask on; {_UNASKED}")
+    try:
+        username = username or click.prompt("Username", err=True)
+        if password is None:
+            password = click.prompt("Password", hide_input=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)  # after the question
+        raise Invalid(f"standard input ended before it was answered; {_UNASKED}") from None
     if not username or not password:
         raise Invalid("a login needs a username and a password")
     _check(username, password)
