@@ -51,12 +51,13 @@ def copy(
     off goes on where it was.
     """
     from lading.cli.client import output
-    from lading.cli.client.places import run
+    from lading.cli.client.places import run, split
 
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
     several = ("*",) if all_tags else patterns
-    with output.lines(err=target.partition(":")[2] == "-") as lines:
+    kind, rest = split(target)
+    with output.lines(partly=kind != "archive", err=kind == "archive" and rest.partition(":")[0] == "-") as lines:
         run(_copy(lines, source, target, platform, several, ways, referrers=referrers, create=create, quiet=quiet))
 
 

@@ -27,11 +27,14 @@ _FIELD = re.compile(r"\.?(\w+(?:\.\w+)*)?")
 
 
 @contextmanager
-def lines(*, err: bool = False) -> Generator[list[str]]:
-    """Lines to add to, which are printed in the end: what was done is told, also where something failed after it."""
+def lines(*, partly: bool = True, err: bool = False) -> Generator[list[str]]:
+    """Lines to add to, which are printed in the end; where something failed, those before it are, if things are done ``partly``."""
     found: list[str] = []
     try:
         yield found
+    except BaseException:
+        found = found if partly else []
+        raise
     finally:
         for line in found:
             click.echo(line, err=err)

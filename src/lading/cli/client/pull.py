@@ -52,7 +52,7 @@ def pull(
         raise click.UsageError("--all-tags goes with a name that has neither tag nor digest")
     if platform and all_platforms:
         raise click.UsageError("--platform and --all-platforms exclude each other")
-    with told.lines(err=output == "-") as lines:
+    with told.lines(partly=output is None, err=output == "-") as lines:  # a file is there when all of it is
         work = _pull(
             lines,
             reference,
