@@ -7,7 +7,6 @@ members, and a layer's bytes go to a file we name by its digest. Every layer mus
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import json
 import posixpath
@@ -31,6 +30,9 @@ from lading.remotes.layout import Layout, ReadableLayout, Tar, blob_path, member
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PACKED = {"gzip": _GZIP, "bz2": b"BZh", "lzma": b"\xfd7zXZ\x00"}
+"""How an archive that is compressed begins, by Python's module for it."""
+_LONGEST = max(map(len, _PACKED.values()))
 _PIECE = 1 << 20
 _MAX_JSON = 32 << 20
 _MAX_LINKS = 8
@@ -42,23 +44,30 @@ _PARALLEL = 2
 async def opened(path: Path, scratch: Path) -> ReadableLayout:
     """An archive as a layout. What ``docker save`` wrote is converted below the folder ``scratch``; OCI is read in place.
 
-    An archive that is gzipped as a whole is unpacked there first.
+    An archive that is compressed as a whole (gzip, bzip2, xz) is unpacked there first.
     """
     with files.told(f"read {path}"):
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe cannot be read twice, and might be waited for
             raise LocalError(f"{path} is no file; an archive is read from one")
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(_LONGEST)
+    if head.startswith(_ZSTD):
+        raise LocalError(
+            f"{path} is compressed with zstd, which is not unpacked here; do it first: zstd -d {path.name}"
+        )
+    kind = next((name for name, magic in _PACKED.items() if head.startswith(magic)), "")
     given_up = threading.Event()
     try:
-        return await _opened(path, scratch, given_up, packed=head.startswith(_GZIP))
+        found = await _opened(path, scratch, given_up, kind)
+        found.where = str(path)
+        return found
     finally:
         given_up.set()  # a thread that is at it still, since somebody has had enough, ends soon
 
 
-async def _opened(path: Path, scratch: Path, given_up: threading.Event, *, packed: bool) -> ReadableLayout:
-    if packed:
-        path = await asyncio.to_thread(_gunzip, path, scratch / "archive.tar", given_up)
+async def _opened(path: Path, scratch: Path, given_up: threading.Event, kind: str) -> ReadableLayout:
+    if kind:
+        path = await asyncio.to_thread(_unpacked, path, kind, scratch / "archive.tar", given_up)
     place = Tar(path)
     if place.find("manifest.json") is None:
         if place.find("oci-layout") is None and place.find("index.json") is None:
@@ -93,13 +102,16 @@ def _content(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _gunzip(path: Path, target: Path, given_up: threading.Event) -> Path:
+def _unpacked(path: Path, kind: str, target: Path, given_up: threading.Event) -> Path:
+    import importlib  # noqa: PLC0415 - few archives are compressed, and by one of these
+
+    module = importlib.import_module(kind)
     most = _BOMB * path.stat().st_size + (1 << 20)
     written = 0
     with files.told(f"unpack {path}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with gzip.open(path, "rb") as packed, target.open("wb") as out:
+            with module.open(path, "rb") as packed, target.open("wb") as out:
                 while (piece := packed.read(_PIECE)) and not given_up.is_set():
                     written += len(piece)
                     if written > most:
@@ -107,8 +119,12 @@ def _gunzip(path: Path, target: Path, given_up: threading.Event) -> Path:
                             f"{path} unpacks to more than {_BOMB} times its size; that is taken for an attack"
                         )
                     out.write(piece)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise LocalError(f"{path} is cut off or damaged: its gzip does not end as it should") from None
+        except (EOFError, zlib.error, getattr(module, "BadGzipFile", EOFError), getattr(module, "LZMAError", EOFError)):
+            raise LocalError(f"{path} is cut off or damaged: its {kind} does not end as it should") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise LocalError(f"{path} is cut off or damaged: {error}") from None  # so says bz2
     return target
 
 
@@ -143,7 +159,6 @@ class _Saved:
         raw = self._json("manifest.json")
         for image in _images(raw, self.path):
             await self._image(image, layout)
-        layout.where = str(self.path)
         return layout
 
     async def _image(self, image: dict[str, Any], layout: Layout) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,8 +63,10 @@ async def plain(layout: ReadableLayout, name: str) -> list[bytes]:
     return [gzip.decompress(await content(layout, "", layer)) for layer in manifest.layers]
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["tar", "tar.gz"])
-async def test_an_archive_with_links_as_old_engines_write_it(image: images.Image, tmp_path: Path, packed: bool) -> None:
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["tar", "gz", "bz2", "xz"])
+async def test_an_archive_with_links_as_old_engines_write_it(
+    image: images.Image, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
     members = {
         **saved(image, ["a/layer.tar", "b/layer.tar"]),
         "a/layer.tar": image.diffs[0],
@@ -70,11 +74,13 @@ async def test_an_archive_with_links_as_old_engines_write_it(image: images.Image
         "b/layer.tar": "../real/layer.tar",
     }
     path = write(tmp_path / "saved.tar", members)
-    if packed:
-        path.write_bytes(gzip.compress(path.read_bytes()))
+    path.write_bytes(pack(path.read_bytes()))
     layout = await opened(path, tmp_path / "scratch")
     assert [name async for name in layout.tags("")] == ["docker.io/library/app:1", "r.lab/app:2"]
     manifest = await layout.manifest("", "r.lab/app:2")
+    with pytest.raises(LadingError) as missing:
+        await layout.manifest("", "r.lab/app:3")
+    assert missing.value.message.startswith(f"{path} has no r.lab/app:3")
     assert manifest.config is not None
     assert manifest.config.digest == image.config.digest
     assert await plain(layout, "r.lab/app:2") == list(image.diffs)
@@ -162,8 +168,26 @@ async def test_names_that_are_none(image: images.Image, tmp_path: Path, names: A
         (gzip.compress(bytes(200 << 20), 9), "taken for an attack"),
         (gzip.compress(b"x" * 10_000)[:-9], "cut off or damaged"),
         (gzip.compress(b"x" * 10_000), "no tar archive"),
+        (bz2.compress(b"x" * 10_000)[:-9], "cut off or damaged"),
+        (b"BZh9" + b"x" * 1000, "cut off or damaged"),
+        (lzma.compress(bytes(200 << 20), preset=0), "taken for an attack"),
+        (lzma.compress(b"x" * 10_000)[:-40], "cut off or damaged"),
+        (lzma.compress(b"x" * 10_000)[:-20] + b"y" * 20, "cut off or damaged"),
+        (b"\x28\xb5\x2f\xfdx", "zstd -d x.tar"),
     ],
-    ids=["empty", "noise", "bomb", "cut", "gzip-of-noise"],
+    ids=[
+        "empty",
+        "noise",
+        "bomb",
+        "cut",
+        "gzip-of-noise",
+        "bz2-cut",
+        "bz2-noise",
+        "xz-bomb",
+        "xz-cut",
+        "xz-noise",
+        "zstd",
+    ],
 )
 async def test_what_is_no_archive(tmp_path: Path, raw: bytes, said: str) -> None:
     path = tmp_path / "x.tar"

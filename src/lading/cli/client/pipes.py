@@ -28,7 +28,9 @@ async def opened(scratch: Path) -> ReadableLayout:
 
     path = await _kept(scratch)
     try:
-        return await opened(path, scratch)
+        found = await opened(path, scratch)
+        found.where = "standard input"
+        return found
     except (LocalError, Invalid, ManifestInvalid) as error:
         raise type(error)(error.message.replace(str(path), "standard input")) from None
 
