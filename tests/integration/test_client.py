@@ -379,6 +379,22 @@ case $1 in get) echo '{"Username": "alice", "Secret": "secret"}';; *) echo locke
         assert "docker-credential-holds did not erase it: locked" in user("logout", "r.lab", status=1)
 
 
+def test_a_login_that_stays_after_a_logout(user: User) -> None:
+    """podman's file is read, and left to podman."""
+    file = user.home / "run" / "containers" / "auth.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text := '{"auths": {"r.lab": {"auth": "YWxpY2U6c2VjcmV0"}}}')
+    done = user.run("logout", "r.lab")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (
+        done.stderr == f"lading: {file} has a login to r.lab that goes on being used; podman logout r.lab forgets it\n"
+    )
+    assert file.read_text() == text
+    user.environment["DOCKER_AUTH_CONFIG"] = text
+    assert "DOCKER_AUTH_CONFIG has a login" in user.run("logout", "r.lab").stderr
+    assert user("logout", "other.lab") == "Not logged in to other.lab\n"
+
+
 def test_a_broken_config_is_told_before_a_password_travels(user: User, registry: Lading) -> None:
     folder = user.home / ".docker"
     folder.mkdir(parents=True)

@@ -105,6 +105,18 @@ class Keyring:
                 return found
         return (await self._made(host) if self._ambient else None) or Credential()
 
+    async def elsewhere(self, host: str) -> str:
+        """Which other place than docker's file has a login to a host: DOCKER_AUTH_CONFIG, or a file of podman's."""
+        text = self._environment.get("DOCKER_AUTH_CONFIG")
+        if text and await _of_docker(DockerConfig.of(text, "DOCKER_AUTH_CONFIG"), host, ""):
+            return "DOCKER_AUTH_CONFIG"
+        for path in self._podman():
+            file = DockerConfig(path)
+            helper = file.helper(host)
+            if (helper and await _ask(helper, host)) or _entry(file, host, ""):
+                return str(path)
+        return ""
+
     async def _made(self, host: str) -> Credential | None:
         """One for the whole host: it is not made anew for every repository."""
         assert self._ambient is not None

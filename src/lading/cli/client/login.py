@@ -110,16 +110,24 @@ def logout(server: str) -> None:
     from lading.cli.client.places import run
 
     host = server_name(server)
-    known = run(_logout(host))
-    click.echo(f"Removed the login to {host}" if known else f"Not logged in to {host}")
+    known, elsewhere = run(_logout(host))
+    if known or not elsewhere:
+        click.echo(f"Removed the login to {host}" if known else f"Not logged in to {host}")
+    if elsewhere:
+        hint = f"; podman logout {host} forgets it" if elsewhere.startswith("/") else ""
+        click.echo(f"lading: {elsewhere} has a login to {host} that goes on being used{hint}", err=True)
 
 
-async def _logout(host: str) -> bool:
-    """Whether there was a login; :class:`CredentialsError` where a helper keeps the only one there may be."""
+async def _logout(host: str) -> tuple[bool, str]:
+    """Whether there was a login, and where there still is another one.
+
+    :class:`CredentialsError` where a helper keeps the only one there may be.
+    """
     from lading.remotes import helpers
     from lading.remotes.credentials import Keyring, keys
 
-    docker = Keyring(os.environ).docker
+    keyring = Keyring(os.environ)
+    docker = keyring.docker
     known = False
     failure: CredentialsError | None = None
     for key in keys(host):
@@ -131,7 +139,10 @@ async def _logout(host: str) -> bool:
         known |= docker.erase(key) and failure is None  # beside a helper it is an empty mark
     if failure and not known:
         raise failure
-    return known
+    try:
+        return known, await keyring.elsewhere(host)
+    except CredentialsError:  # whoever wants to use such a file is told
+        return known, ""
 
 
 def server_name(text: str) -> str:
