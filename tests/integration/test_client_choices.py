@@ -220,3 +220,16 @@ def test_many_tags_are_looked_at_together(user: User) -> None:
     with Scripted(answer) as far_side:
         found = user("tags", "--digests", f"{far_side.host}/x").splitlines()
     assert found == [f"{tag}  {image.digest}" for tag in "abcd"]
+
+
+def test_an_archive_of_ours_has_what_was_pulled(user: User, name: str, tmp_path: Path) -> None:
+    """Also where a layer is not compressed, as docker save leaves all of them."""
+    compressed = images.image("plain", (3000, 3000))
+    plain = images.Blob("application/vnd.oci.image.layer.v1.tar", compressed.diffs[1])
+    layers = (compressed.layers[0], plain)
+    manifest = images.image_manifest(compressed.config, layers)
+    image = images.Image(compressed.platform, compressed.config, layers, compressed.diffs, manifest)
+    user("push", layout(tmp_path / "in", (image, {})), f"{name}:1")
+    user("pull", f"{name}:1", "--output", tmp_path / "image.tar")
+    user("push", tmp_path / "image.tar", f"{name}:2")
+    assert digest(user, f"{name}:2") == image.digest

@@ -27,7 +27,7 @@ from lading.oci.manifest import Descriptor, Manifest
 from lading.oci.reference import Reference, is_tag
 from lading.remotes import files
 from lading.remotes.base import Chunks, Source
-from lading.remotes.layout import LAYOUT_FILE, NAME, blob_path, described
+from lading.remotes.layout import AS_IT_CAME, LAYOUT_FILE, NAME, blob_path, described
 
 _BLOCK = 512
 
@@ -104,7 +104,12 @@ class ArchiveWriter:
                 full = next((str(one.name) for one in self._names), "")
                 entry["annotations"] = {NAME: name, **({"io.containerd.image.name": f"{full}:{name}"} if full else {})}
             listed.append(entry)
-        index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}
+        index = {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": listed,
+            "annotations": {AS_IT_CAME: "true"},
+        }
         await self._member("manifest.json", json.dumps(self._for_docker()).encode())
         await self._member("index.json", json.dumps(index).encode())
         await self._member("oci-layout", LAYOUT_FILE)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 NAME = "org.opencontainers.image.ref.name"
 WHOLE_NAME = "io.containerd.image.name"
 """Where ``docker save`` writes the whole name, of which :data:`NAME` is the tag alone; two images may have the same there."""
+AS_IT_CAME = "io.lading.image.as-it-came"
+"""On the index of an archive of ours: what is in it is what a registry had, byte for byte, also where a layer is not compressed."""
 LAYOUT_FILE = b'{"imageLayoutVersion": "1.0.0"}'
 MAX_INDEX = 64 << 20
 _MAX_MEMBERS = 1_000_000

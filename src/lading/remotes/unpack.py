@@ -25,7 +25,7 @@ from lading.oci.digest import Digest
 from lading.oci.manifest import parse
 from lading.oci.reference import Reference
 from lading.remotes import files
-from lading.remotes.layout import Layout, ReadableLayout, Tar, blob_path, members
+from lading.remotes.layout import AS_IT_CAME, Layout, ReadableLayout, Tar, blob_path, members
 
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -75,9 +75,20 @@ async def _opened(path: Path, scratch: Path, given_up: threading.Event, kind: st
                 f"{path} is a tar archive, but none of images: it has neither manifest.json nor index.json"
             )
         return ReadableLayout(place)
-    if place.find("index.json") is not None and _is_compressed(place):
+    if place.find("index.json") is not None and (_is_ours(place) or _is_compressed(place)):
         return ReadableLayout(place)
     return await _Saved(path, given_up).convert(Layout(scratch / "layout", create=True))
+
+
+def _is_ours(place: Tar) -> bool:
+    """Whether this program wrote the archive: then it has what was pulled, and nothing is to be made of that."""
+    found = place.find("index.json")
+    assert found is not None
+    try:
+        annotations = json.loads(_content(*found))["annotations"]
+        return isinstance(annotations, dict) and AS_IT_CAME in annotations
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def _is_compressed(place: Tar) -> bool:
