@@ -233,3 +233,14 @@ def test_an_archive_of_ours_has_what_was_pulled(user: User, name: str, tmp_path:
     user("pull", f"{name}:1", "--output", tmp_path / "image.tar")
     user("push", tmp_path / "image.tar", f"{name}:2")
     assert digest(user, f"{name}:2") == image.digest
+
+
+def test_an_index_that_is_damaged_here(user: User, name: str, tmp_path: Path) -> None:
+    """A manifest in it is here, and a layer of that is not, as when somebody was killed who removed an image."""
+    index = images.index("damaged")
+    user("push", images.write_layout(tmp_path / "index", {"x": index}), name)
+    user("pull", "--all-platforms", name)
+    gone = user.store / "blobs" / "sha256" / index.images[1].layers[0].digest[7:]
+    gone.unlink()
+    assert "Downloaded newer" in user("pull", "--all-platforms", name)
+    assert gone.exists()

@@ -97,6 +97,7 @@ class Copy:
     the same registry, so that blobs can be mounted; ``mounts`` names other repositories of the target's where a blob
     may be. ``referrers`` takes signatures and the like along, ``beside`` also
     those that cosign finds by a tag. ``pace`` holds bytes back.
+    ``thorough`` is for a target that holds nobody to the protocol's rule that what is there has all that it names.
     """
 
     source: Side
@@ -106,6 +107,7 @@ class Copy:
     same: bool = False
     referrers: bool = False
     beside: bool = False
+    thorough: bool = False
     mounts: Callable[[Descriptor], Awaitable[Sequence[str]]] | None = None
     pace: Pace | None = None
     watch: Watch = field(default_factory=Silent)
@@ -159,7 +161,7 @@ class Copy:
 
     async def _is_there(self, child: Descriptor) -> bool:
         """Whether the target has a child already, and so, by the protocol's rule, all below it."""
-        if self.referrers or self.beside or not child.digest:
+        if self.referrers or self.beside or self.thorough or not child.digest:
             return False
         try:
             return await self.target.client.resolve(self.target.repository, child.digest) is not None

@@ -92,7 +92,7 @@ async def _pull(
         chosen = None if all_platforms else wanted(platform) if platform else machine()
         with watching("pull", quiet=quiet) as watch:
             sides = Side(source.client, source.repository), Side(target.client, target.repository)
-            copy = Copy(*sides, wanted=chosen, exact=platform is not None, watch=watch)
+            copy = Copy(*sides, wanted=chosen, exact=platform is not None, thorough=output is None, watch=watch)
             for tag in tags:
                 told = reference.tagged(tag) if tag else reference
                 name = (
