@@ -2,13 +2,16 @@
 
 What goes wrong there becomes an error that a client of ours may see: "too many" stays that, with how long to wait; a
 login that is refused is ours and not the client's; what makes no sense is the other side's fault (502), never the
-client's. After "too many" and while it is away it is left in peace for a while, so that a client waits for nothing.
+client's. After "too many" and while it is away it is left in peace for a while, so that a client waits for nothing. What
+it fails at (5xx), or breaks off, is left alone for that while, and all else is asked for: one image that is broken there
+keeps no other from coming.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +34,7 @@ from lading.stores.blobs.base import Inflow, pieces
 _HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _AWAY_SECONDS = 5.0
 _LONGEST_REST = 3600.0
+_MOST_RESTS = 10_000
 PATIENCE = Policy(attempts=3, backoff=0.2, patience=2, connect=5, silence=30)
 """How a mirror asks: clients wait meanwhile."""
 
@@ -76,6 +80,13 @@ class LoginKeyring(Keyring):
             return self._asked[1]
 
 
+@dataclass
+class _Asked:
+    """How a request goes; ``came``: the upstream was there, and sent some of it."""
+
+    came: bool = False
+
+
 def weight(one: Descriptor) -> int:
     """About how many bytes a descriptor takes."""
     words = (one.artifact_type or "", *(text for pair in (one.annotations or {}).items() for text in pair))
@@ -96,7 +107,7 @@ class Upstream:
         self._session = Session(host, keyring, reach)
         self._client = HttpRegistry(self._session)
         self._pace = Pace(speed) if speed else None
-        self._rests: dict[str, tuple[float, errors.LadingError]] = {}
+        self._rests: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
 
     @classmethod
     def of(cls, section: config.Upstream, prefix: str = "") -> Upstream:
@@ -129,24 +140,25 @@ class Upstream:
         return self.prefix + self.named(repository)
 
     async def resolve(self, repository: str, tag: str) -> Descriptor | None:
-        async with self._asking("manifests"):
+        async with self._asking("manifests", repository, tag):
             return await self._client.resolve(self.named(repository), tag)
 
     async def manifest(self, repository: str, digest: str) -> Manifest:
-        async with self._asking("manifests"):
+        async with self._asking("manifests", repository, digest):
             return await self._client.manifest(self.named(repository), digest)
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """The size of a blob there in bytes; None: it has none such."""
-        async with self._asking("blobs"):
+        async with self._asking("blobs", repository, digest):
             return await self._client.blob_size(self.named(repository), digest)
 
     async def blob(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes | Inflow]:
         """The bytes from ``start`` on, as many as come; whoever stores them finds out whether they are the blob's."""
-        async with self._asking("blobs"):
+        async with self._asking("blobs", repository, blob.digest) as asked:
             async with self._client.unverified(self.named(repository), blob, start) as parts:
                 async with aclosing(self._paced(parts)) as paced:
                     async for part in paced:
+                        asked.came = True
                         yield part
 
     async def _paced(self, parts: AsyncIterator[bytes | Inflow]) -> AsyncGenerator[bytes | Inflow]:
@@ -162,7 +174,7 @@ class Upstream:
     async def tags(self, repository: str, most: int) -> list[str]:
         """Its tags in byte order, ``most`` of them."""
         found: list[str] = []
-        async with self._asking("manifests"):
+        async with self._asking("manifests", repository, "tags"):
             async for tag in self._client.tags(self.named(repository)):
                 found.append(tag)
                 if len(found) >= most:
@@ -172,7 +184,7 @@ class Upstream:
     async def referrers(self, repository: str, subject: str, most: int) -> list[Descriptor]:
         """What refers to a manifest there, ``most`` bytes of it."""
         found: list[Descriptor] = []
-        async with self._asking("manifests"):
+        async with self._asking("manifests", repository, f"{subject}?referrers"):
             async for one in self._client.referrers(self.named(repository), subject):
                 most -= weight(one)
                 if most < 0:
@@ -181,20 +193,26 @@ class Upstream:
         return found
 
     @asynccontextmanager
-    async def _asking(self, what: str) -> AsyncIterator[None]:
-        until, why = self._rests.get(what, (0.0, None))
-        left = until - time.monotonic()
-        if why is not None and left > 0:
-            raise _again(why, left)
+    async def _asking(self, what: str, repository: str, thing: str) -> AsyncIterator[_Asked]:
+        """``what`` is a kind of requests, ``thing`` what is asked for in a repository: either may have been refused."""
+        single = f"{what} {repository}@{thing}"
+        for name in (what, single):
+            until, why = self._rests.get(name, (0.0, None))
+            left = until - time.monotonic()
+            if why is not None and left > 0:
+                raise _again(why, left)
+        asked = _Asked()
         try:
-            yield
-            self._rests.pop(what, None)
+            yield asked
+            for name in (what, single):
+                self._rests.pop(name, None)
         except errors.TooMany as error:
             self._rest(what, error, min(float(error.retry_after), _LONGEST_REST))
             raise
         except (errors.Unavailable, errors.Unreachable, errors.Untrusted) as error:
             self._ask_anew()
-            self._rest(what, error, _AWAY_SECONDS)
+            answered = asked.came or isinstance(error, errors.Unavailable)
+            self._rest(single if answered else what, error, _AWAY_SECONDS)
             raise
         except errors.BadAnswer:
             self._ask_anew()
@@ -218,6 +236,9 @@ class Upstream:
 
     def _rest(self, what: str, why: errors.LadingError, seconds: float) -> None:
         self._rests[what] = time.monotonic() + seconds, why
+        self._rests.move_to_end(what)
+        if len(self._rests) > _MOST_RESTS:
+            self._rests.popitem(last=False)
 
 
 def _again(why: errors.LadingError, left: float) -> errors.LadingError:

@@ -1,0 +1,41 @@
+"""An upstream that does some things and not others: what is wrong with one of its images is no other's trouble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.integration.test_mirror import BIG, IMAGE, OTHER, Far, mirror, pull
+from tests.support.http import Client
+from tests.support.scripted import Answer, Asked, Scripted
+
+
+def test_an_image_that_it_fails_at_keeps_no_other_from_coming(tmp_path: Path) -> None:
+    answer = Far(good=IMAGE, later=OTHER)
+    answer.fail = lambda asked: Answer(500) if "/bad/" in asked.path or "/referrers/" in asked.path else None
+    with Scripted(answer) as far, mirror(tmp_path, far.url) as near, Client(near) as client:
+        refused = client.manifest("a/bad", "1")
+        assert refused.status_code == 503
+        asked = len(far.asked)
+        assert client.manifest("a/bad", "1").status_code == 503
+        assert len(far.asked) == asked, "it is left alone with that for a while"
+        pull(client, "a/b", IMAGE, "good")
+        assert client.get(f"/v2/a/b/referrers/{IMAGE.digest}").status_code == 200
+        pull(client, "a/b", OTHER, "later")
+
+
+def test_a_layer_that_breaks_keeps_no_other_from_coming(tmp_path: Path) -> None:
+    answer, layer = Far(big=BIG, one=IMAGE), BIG.layers[0]
+
+    def break_off(asked: Asked) -> Answer | None:
+        broken = asked.method == "GET" and asked.path.endswith(layer.digest)
+        return Answer(200, layer.data, cut=1_000_000) if broken else None
+
+    answer.fail = break_off
+    with Scripted(answer) as far, mirror(tmp_path, far.url) as near, Client(near) as client:
+        assert client.manifest("a/b", "big").status_code == 200
+        with pytest.raises(httpx2.RemoteProtocolError):
+            client.get(f"/v2/a/b/blobs/{layer.digest}")
+        pull(client, "a/b", IMAGE, "one")
