@@ -32,6 +32,15 @@ _USED = Statement(
         " (SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest)"
     )
 )
+# who has an image of an index needs not ask for it again, though it is in use as long as the index is asked for
+_USED_WITH = Statement(
+    text(
+        "UPDATE mirrored SET used_at = :now WHERE manifest_id IN (SELECT m.id FROM manifests i"
+        " JOIN manifest_children c ON c.manifest_id = i.id"
+        " JOIN manifests m ON m.repository_id = i.repository_id AND m.digest = c.digest"
+        " WHERE i.repository_id = :repository AND i.digest = :digest)"
+    )
+)
 # the collector goes by this where no tag holds it
 _TOUCHED = Statement(
     text(
@@ -114,12 +123,13 @@ class Mirrored:
         self._tx = tx
 
     async def used(self, repository: str, digests: Iterable[str]) -> None:
-        """These manifests were asked for."""
+        """These manifests were asked for, and so was what is here of the images that an index among them names."""
         own = await Repositories(self._tx).hold(repository)
         for digest in sorted(digests) if own is not None else ():
             about = {"repository": own, "digest": digest, "now": self._tx.now}
             await self._tx.execute(_TOUCHED, **about)
             await self._tx.execute(_USED, **about)
+            await self._tx.execute(_USED_WITH, **about)
 
     async def mark(self, prefix: str) -> int:
         """Count everything below a prefix as brought by its mirror, and asked for just now; how many were not before."""

@@ -15,7 +15,7 @@ from lading.registry.mirrored import IN_USE, Keep, Mirrored, Uses, brought, evic
 from lading.registry.push import Push, PushPolicy
 from lading.stores.metadata.schema.content import manifests
 from lading.stores.metadata.transaction import Statement, Transaction
-from tests.support.images import Blob, Image, image, image_manifest
+from tests.support.images import Blob, Image, Index, image, image_manifest, index
 from tests.unit.registry.world import HOUR, Clock, World
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ def task() -> Task:
     return Task(Claim(1, "evict-mirror", None, 1, "a"))
 
 
-async def bring(world: World, repository: str, content: Image, tag: str) -> None:
+async def bring(world: World, repository: str, content: Image | Index, tag: str) -> None:
     """As a mirror does."""
     admission = Admission({ManifestArrives: (brought,)})
     pushed, world.push = world.push, Push(world.metadata, world.store, world.outbox, PushPolicy(), admission)
@@ -79,6 +79,23 @@ async def test_what_nobody_asks_for_expires_and_what_is_used_or_was_pushed_stays
     assert [await world.has_manifest("hub/a", tag) for tag in "123"] == [False, True, True]
     assert await world.has_manifest("hubs/a", "1")
     assert not await world.has_manifest("hub/a", old.digest)
+
+
+async def test_what_is_here_of_an_index_is_in_use_as_long_as_the_index_is_asked_for(world: World, clock: Clock) -> None:
+    """A node that has the image asks whether its tag moved, and nothing more; another one needs all of it."""
+    many, other = index("many", layers=(5000,)), index("other", layers=(5000,))
+    await bring(world, "hub/a", many, "1")
+    await bring(world, "hub/a", other, "2")
+    clock.pass_by(HOUR)
+    uses = Uses(world.metadata)
+    uses.note("hub/a", many.digest)
+    await uses.close()
+    assert (await expire(world.metadata, HEARS, [Keep("hub/", HOUR - 1, 0)], task()))["manifests"] == 3
+    await world.run()
+    for one in many.images:
+        assert await world.has_manifest("hub/a", one.digest)
+        assert await world.read("hub/a", one.layers[0].digest) == one.layers[0].data
+    assert not await world.has_manifest("hub/a", other.images[0].digest)
 
 
 async def test_where_there_is_too_much_what_was_longest_not_used_goes(world: World, clock: Clock) -> None:
