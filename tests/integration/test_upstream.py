@@ -39,3 +39,14 @@ def test_a_layer_that_breaks_keeps_no_other_from_coming(tmp_path: Path) -> None:
         with pytest.raises(httpx2.RemoteProtocolError):
             client.get(f"/v2/a/b/blobs/{layer.digest}")
         pull(client, "a/b", IMAGE, "one")
+
+
+def test_that_there_is_no_such_blob_says_nothing_of_manifests(tmp_path: Path) -> None:
+    """containerd asks for a digest alone among blobs first."""
+    answer = Far(one=IMAGE)
+    with Scripted(answer) as far, mirror(tmp_path, far.url) as near, Client(near) as client:
+        assert client.get(f"/v2/a/b/blobs/{IMAGE.digest}").json()["errors"][0]["code"] == "BLOB_UNKNOWN"
+        assert client.manifest("a/b", IMAGE.digest).content == IMAGE.manifest.data
+        layer = IMAGE.layers[0]
+        assert client.manifest("a/b", layer.digest).json()["errors"][0]["code"] == "MANIFEST_UNKNOWN"
+        assert client.get(f"/v2/a/b/blobs/{layer.digest}").content == layer.data

@@ -271,14 +271,15 @@ class Mirror(Pull):
         row = await self._metadata.row(_NAMED, name=repository, digest=digest, **self._below)
         if row is not None and (row[1] or digest not in self._doubted):
             return int(row[0])
-        self._remembered(f"{repository}@{digest}")
+        name = f"{repository}@{digest}?blob"  # it may be a manifest
+        self._remembered(name)
         size = await self._upstream.blob_size(repository, digest)
         if size is None:
             unknown = errors.BlobUnknown(
                 f"{self._upstream.host} has no blob {digest} in {self._upstream.named(repository)}",
                 detail={"digest": digest},
             )
-            self._remember(f"{repository}@{digest}", unknown)
+            self._remember(name, unknown)
             raise unknown
         return size
 
