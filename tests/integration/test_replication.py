@@ -377,6 +377,28 @@ def test_what_is_no_policy_is_refused_with_the_reason(
 
 
 @pytest.mark.peer
+def test_where_nothing_may_be_deleted_a_tag_stays_what_it_was(here: Replicating, tmp_path: Path) -> None:
+    ours = image("kept there", [2000])
+    with Peer(tmp_path / "peer", {"storage": {"delete": {"enabled": False}}}) as peer, Client(peer) as client:
+        mine = here.endpoint("deletes nothing", peer.url, type="docker-registry", credential=None)
+        here.push("kept/app", ours, "v1", "v2")
+        policy = here.policy(
+            "kept there",
+            to=mine,
+            filters=[{"type": "name", "value": "kept/**"}],
+            trigger={"type": "event_based"},
+            replicate_deletion=True,
+        )
+        assert here.replicate(policy)["status"] == "Succeed"
+        here.untag("kept/app", "v2")
+        begun = {"policy_id": str(policy), "trigger": "event_based"}
+        follow = eventually(lambda: here.operator.get("/replication/executions", params=begun).json(), "the deletion")
+        assert here.ended(follow[0]["id"])["status"] == "Failed"
+        assert "cannot take kept/app:v2 away alone" in here.told(follow[0]["id"])
+        assert client.manifest("kept/app", "v2").headers["docker-content-digest"] == ours.digest
+
+
+@pytest.mark.peer
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_registry_2_with_a_password_is_served_both_ways(here: Replicating, tmp_path: Path, *, tls: bool) -> None:
     passwords = write_htpasswd(tmp_path / "htpasswd", {"someone": "a-password"})
@@ -419,10 +441,10 @@ def test_registry_2_with_a_password_is_served_both_ways(here: Replicating, tmp_p
                 ).json(),
                 "the deletion",
             )
-            refused = here.ended(follow[0]["id"])
-            assert refused["status"] == "Failed"
-            assert "cannot take" in here.told(refused["id"])  # a tag of registry:2's goes with its image alone
-            assert client.manifest(f"{project}/app", "v1").status_code == 200
+            gone = here.ended(follow[0]["id"])
+            assert gone["status"] == "Succeed", here.told(gone["id"])
+            assert set(client.tags(f"{project}/app")) == {"v1", ours.digest.replace(":", "-")}
+            assert client.manifest(f"{project}/app", "v1").headers["docker-content-digest"] == ours.digest
 
             client.push(f"up-{name}/app", ours, "v1")
             back = here.policy(

@@ -18,6 +18,7 @@ from lading.control.replication.filters import Held, renamed, subject_of, takes,
 from lading.control.replication.here import Here
 from lading.control.replication.policies import Terms
 from lading.control.replication.runs import Task
+from lading.control.replication.standin import STAND_IN
 from lading.oci.manifest import Descriptor
 from lading.oci.reference import is_name
 from lading.remotes import referrers
@@ -82,7 +83,7 @@ class Bring:
 
     async def _meant(self, repository: str, tag: str, digest: str) -> bool:
         """Whether what is there under a tag is of the kind that the policy takes; what belongs to an image goes with it."""
-        if not filters.wants(self._terms.filters, filters.RESOURCE) or subject_of(tag):
+        if not filters.wants(self._terms.filters, filters.RESOURCE) or subject_of(tag) or digest == STAND_IN.digest:
             return True
         kind = await self._target.kind(repository, digest)
         return takes(self._terms.filters, Held(tag, digest, kind))

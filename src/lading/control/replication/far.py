@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from lading import errors
-from lading.control.replication import filters
+from lading.control.replication import filters, standin
 from lading.control.replication.endpoints import HARBOR, Endpoint, place_of
 from lading.control.replication.filters import ARTIFACT, IMAGE, Filter, Held, takes_repository
 from lading.control.replication.here import kind_of
@@ -265,13 +265,21 @@ class Far:
         digests = await asyncio.gather(*(self.digest(repository, other) for other in others))
         same = [other for other, found in zip(others, digests, strict=True) if found == digest]
         if same:
-            raise errors.Unsupported(
-                f"{self.host} cannot take {repository}:{tag} away alone: the same image is there as {', '.join(same[:5])}"
-            )
+            await self._untag(repository, tag, same)
+            return
         try:
             await self.client.delete(repository, digest)
         except errors.Missing:
             return
+
+    async def _untag(self, repository: str, tag: str, same: Sequence[str]) -> None:
+        why = f"{self.host} cannot take {repository}:{tag} away alone: the same image is there as {', '.join(same[:5])}"
+        if type(await self._vendor()) is not Adapter:
+            raise errors.Unsupported(why)  # a vendor's own way was tried
+        try:
+            await standin.untag(self.client, repository, tag)
+        except (errors.Unsupported, errors.Invalid, errors.Denied, errors.BadAnswer) as error:
+            raise errors.Unsupported(f"{why} ({error.message})") from None
 
 
 def _tags(entry: dict[str, Any]) -> list[Held]:
