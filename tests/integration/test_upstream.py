@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -9,7 +11,8 @@ import pytest
 
 from tests.integration.test_mirror import BIG, IMAGE, OTHER, Far, mirror, pull
 from tests.support.http import Client
-from tests.support.scripted import Answer, Asked, Scripted
+from tests.support.patience import eventually
+from tests.support.scripted import Answer, Asked, Scripted, json_answer
 
 
 def test_an_image_that_it_fails_at_keeps_no_other_from_coming(tmp_path: Path) -> None:
@@ -50,3 +53,45 @@ def test_that_there_is_no_such_blob_says_nothing_of_manifests(tmp_path: Path) ->
         layer = IMAGE.layers[0]
         assert client.manifest("a/b", layer.digest).json()["errors"][0]["code"] == "MANIFEST_UNKNOWN"
         assert client.get(f"/v2/a/b/blobs/{layer.digest}").content == layer.data
+
+
+def test_tags_are_listed_once_for_all_who_ask_and_as_they_were_while_it_is_away(tmp_path: Path) -> None:
+    """A list of what happens to be here would have a client believe that an old tag is the newest."""
+    answer, slow = Far(one=IMAGE), threading.Event()
+    listed = [f"v{number:03}" for number in range(250)]
+
+    def tags(asked: Asked) -> Answer | None:
+        if not asked.path.endswith("/tags/list"):
+            return None
+        if len(far.paths("GET")) == 1:
+            slow.wait(60)
+        return json_answer({"name": "a/b", "tags": listed})
+
+    answer.fail = tags
+    with (
+        Scripted(answer) as far,
+        mirror(tmp_path, far.url, revalidate="1s") as near,
+        Client(near) as client,
+        ThreadPoolExecutor(5) as crowd,
+    ):
+        asking = [crowd.submit(client.get, "/v2/a/b/tags/list?n=100") for _ in range(5)]
+        eventually(lambda: far.paths("GET"), "the first who asks")
+        slow.set()
+        for one in asking:
+            assert one.result().json()["tags"] == listed[:100]
+        assert client.tags("a/b") == listed
+        assert len(far.paths("GET")) <= 2, "one for the crowd, and one more if a second went by"
+        assert "warning" not in asking[0].result().headers
+        pull(client, "a/b", IMAGE, "one")
+        answer.fail = lambda asked: Answer(503)
+
+        def away() -> httpx2.Response | None:
+            answer = client.get("/v2/a/b/tags/list")
+            return answer if "warning" in answer.headers else None
+
+        assert eventually(away, "a list that is old").json()["tags"] == listed
+        near.restart()
+        here = client.get("/v2/a/b/tags/list")
+        assert (here.json()["tags"], here.headers["warning"]) == (["one"], '110 - "Response is Stale"')
+        unsigned = client.get(f"/v2/a/b/referrers/{IMAGE.digest}")
+        assert (unsigned.json()["manifests"], unsigned.headers["warning"]) == ([], '110 - "Response is Stale"')

@@ -15,10 +15,11 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import structs
 from sqlalchemy import bindparam, exists, select, text
@@ -34,6 +35,7 @@ from lading.registry.arrivals import Arrival
 from lading.registry.blobs import Blobs
 from lading.registry.fills import Fill, Reader
 from lading.registry.flights import Flights
+from lading.registry.listed import Lists, Stale
 from lading.registry.manifests import Manifests, Referrer
 from lading.registry.pull import Elsewhere, Pull, StoredManifest
 from lading.registry.push import Push, PushPolicy
@@ -47,6 +49,7 @@ from lading.stores.metadata.schema.content import blobs, manifest_blobs, manifes
 from lading.stores.metadata.transaction import Metadata, Statement, Transaction
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _CONFIRMED = Statement(
     select(tags.c.moved_at)
@@ -89,9 +92,7 @@ _FOLLOWED = 1 << 20
 """Bytes from which on a blob takes long enough for other processes to follow it."""
 _MOST_TAGS = 100_000
 _MOST_REFERRERS = 4 << 20
-_MOST_REFERRED = 32 << 20
-"""Bytes of what refers to one image that are told, and of all that is remembered."""
-_ENTRY = 1000
+"""Bytes of what refers to one image that are told."""
 _NOBODY = By()
 _BROKE = (errors.Unreachable, errors.Unavailable, errors.TooMany)
 _AWAY = (errors.TooMany, errors.Unavailable, errors.RemoteError, errors.Denied)
@@ -132,8 +133,7 @@ class Mirror(Pull):
         self._denied: OrderedDict[str, tuple[float, errors.LadingError]] = OrderedDict()
         self._fills: OrderedDict[str, Fill] = OrderedDict()
         self._doubted: OrderedDict[str, None] = OrderedDict()
-        self._referrers: OrderedDict[str, tuple[float, list[Referrer], int]] = OrderedDict()
-        self._referred = 0
+        self._lists = Lists(revalidate)
         # nobody pushed what is fetched, so nobody is told that somebody did
         quiet = Outbox(metadata, listening=False)
         anything = PushPolicy(lambda child: False, blobs_required=False, urls_checked=False, most_depth=depth)
@@ -389,54 +389,64 @@ class Mirror(Pull):
     # ---- lists
 
     async def tags(self, repository: str, after: str, limit: int) -> tuple[list[str], bool]:
-        """The upstream's tags; those that are here, where it cannot be asked."""
+        """The upstream's tags, believed as long as one tag; those that are here, where it cannot be asked."""
         try:
-            found = await self._upstream.tags(repository, _MOST_TAGS)
+            found = await self._list(f"{repository}?tags", partial(self._list_tags, repository))
         except _AWAY as error:
             try:
-                return await super().tags(repository, after, limit)
+                page, more = await super().tags(repository, after, limit)
             except errors.Missing:
                 raise error from None
-        rest = [tag for tag in found if tag > after]
-        return rest[:limit], len(rest) > limit
+            return Stale(page), more
+        return _page(found, [tag for tag in found if tag > after], limit)
+
+    async def _list_tags(self, repository: str) -> tuple[list[str], int]:
+        found = await self._upstream.tags(repository, _MOST_TAGS)
+        return found, sum(60 + len(tag) for tag in found)
 
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str, after: str, limit: int
     ) -> tuple[list[Referrer], bool]:
         """What the upstream says refers to a subject, believed as long as a tag; what is here, where it cannot be asked."""
-        name = f"{repository}@{subject}?referrers"
-        kept = self._referrers.get(name)
-        if kept is None or kept[0] <= time.monotonic():
-            try:
-                await self._flights.share(name, partial(self._list_referrers, name, repository, subject))
-            except _AWAY as error:
-                log.warning(
-                    "what refers to %s in %s is told as far as it is here: %s", subject, repository, error.message
-                )
-                kept = None
-            else:
-                kept = self._referrers.get(name)
-        if kept is None:
-            return await super().referrers(repository, subject, artifact_type, after, limit)
+        try:
+            name = f"{repository}@{subject}?referrers"
+            found = await self._list(name, partial(self._list_referrers, repository, subject))
+        except _AWAY:
+            page, more = await super().referrers(repository, subject, artifact_type, after, limit)
+            return Stale(page), more
         rest = [
-            one for one in kept[1] if one.digest > after and (not artifact_type or one.artifact_type == artifact_type)
+            one for one in found if one.digest > after and (not artifact_type or one.artifact_type == artifact_type)
         ]
-        return rest[:limit], len(rest) > limit
+        return _page(found, rest, limit)
 
-    async def _list_referrers(self, name: str, repository: str, subject: Digest) -> None:
+    async def _list_referrers(self, repository: str, subject: Digest) -> tuple[list[Referrer], int]:
         found = await self._upstream.referrers(repository, subject, _MOST_REFERRERS)
         listed = {
             one.digest: Referrer(one.digest, one.media_type, one.size, one.artifact_type or "", one.annotations or {})
             for one in found
         }
-        ordered = [listed[digest] for digest in sorted(listed)]
-        if name in self._referrers:
-            self._referred -= self._referrers.pop(name)[2]
-        size = _ENTRY + sum(map(weight, found))
-        self._referrers[name] = time.monotonic() + self._revalidate / 1000, ordered, size
-        self._referred += size
-        while self._referred > _MOST_REFERRED:
-            self._referred -= self._referrers.popitem(last=False)[1][2]
+        return [listed[digest] for digest in sorted(listed)], sum(map(weight, found))
+
+    async def _list(self, name: str, ask: Callable[[], Awaitable[tuple[list[T], int]]]) -> Sequence[T]:
+        """A list, asked for once for all who want it; the last one, where the upstream cannot be asked or takes its time."""
+        found = self._lists.find(name)
+        if found is not None:
+            return found
+        before = self._lists.last(name)
+
+        async def work() -> None:
+            self._lists.keep(name, *(await ask()))
+
+        try:
+            async with asyncio.timeout(None if before is None else _PATIENCE_SECONDS):
+                await self._flights.share(name, work)
+        except (*_AWAY, TimeoutError) as error:
+            why = error.message if isinstance(error, errors.LadingError) else "the upstream takes its time"
+            log.warning("the list %s is told as it was, or as far as it is here: %s", name, why)
+            if before is None:
+                raise
+            return Stale(before)
+        return self._lists.last(name) or ()
 
     # ---- asking
 
@@ -462,6 +472,11 @@ class Mirror(Pull):
         self._denied.move_to_end(name)
         if len(self._denied) > _MOST_DENIED:
             self._denied.popitem(last=False)
+
+
+def _page(found: Sequence[T], rest: list[T], limit: int) -> tuple[list[T], bool]:
+    page = rest[:limit]
+    return Stale(page) if isinstance(found, Stale) else page, len(rest) > limit
 
 
 async def _point(tx: Transaction, repository: str, tag: str, digest: Digest) -> bool:

@@ -9,6 +9,8 @@ from lading.api.services import Manners, Services
 from lading.errors import Missing, PageInvalid, Unsupported
 
 OCTETS = (b"content-type", b"application/octet-stream")
+STALE = (b"warning", b'110 - "Response is Stale"')
+"""Of a mirror's answer that is as it was, since its upstream could not be asked (RFC 7234 section 5.5.1)."""
 JSON = (b"content-type", b"application/json")
 
 

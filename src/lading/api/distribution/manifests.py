@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lading.api.distribution.base import digest_header, location, require_delete, require_writable
+from lading.api.distribution.base import STALE, digest_header, location, require_delete, require_writable
 from lading.api.request import Headers, Request, Response
 from lading.api.services import Services
 from lading.api.streaming import not_modified
@@ -29,7 +29,7 @@ async def get(request: Request, services: Services, name: str, reference: str) -
         (b"etag", etag.encode()),
     ]
     if found.age is not None:
-        headers += [(b"warning", b'110 - "Response is Stale"'), (b"age", str(found.age).encode())]
+        headers += [STALE, (b"age", str(found.age).encode())]
     if not_modified(request, etag):
         return Response(304, headers)
     if services.pull.listening:  # a HEAD counts too, as in registry:2: docker names the tag in it, then gets by digest

@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from lading.api.distribution.base import next_page, page_size
+from lading.api.distribution.base import STALE, next_page, page_size
 from lading.api.request import Headers, Request, Response
 from lading.api.services import Services
 from lading.oci.digest import Digest
 from lading.oci.mediatypes import OCI_INDEX
+from lading.registry.listed import Stale
 from lading.registry.manifests import Referrer
 
 _MOST = 1000
@@ -27,6 +28,8 @@ async def get(request: Request, services: Services, name: str, reference: str) -
     found, more = await services.pull.referrers(name, subject, artifact_type, request.argument("last") or "", limit)
     manifests, cut = _within_bytes(found)
     headers: Headers = [(b"content-type", OCI_INDEX.encode())]
+    if isinstance(found, Stale):
+        headers.append(STALE)
     if artifact_type:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if (more or cut) and manifests:
