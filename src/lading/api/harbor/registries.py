@@ -22,7 +22,7 @@ _HIDDEN = "*****"
 _BASIC = "basic"
 
 
-class Credential(Model):
+class Credential(Model, omit_defaults=False):
     """A login; the secret is never shown again."""
 
     type: Text = _BASIC
