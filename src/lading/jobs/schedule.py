@@ -94,7 +94,9 @@ def following(timing: str, moment: int) -> int:
     if timing.startswith(_EVERY):
         return moment + _interval(timing) // _MS
     try:
-        found = next(CronSim(_WORDS.get(timing, timing), datetime.fromtimestamp(moment / 1000, UTC)))
+        # Harbor takes one for the other
+        expression = _WORDS.get(timing, timing).replace("?", "*")
+        found = next(CronSim(expression, datetime.fromtimestamp(moment / 1000, UTC)))
     except (CronSimError, StopIteration):
         raise Invalid(
             f"{timing[:100]!r} is no timing; give a cron expression of five fields (minute hour day month weekday) or "
