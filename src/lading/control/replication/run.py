@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from lading import errors
@@ -36,6 +37,7 @@ TRIES = 4
 """How often one repository, or listing them all, is tried."""
 _LONGEST_PAUSE = 300.0
 _TOGETHER = 4
+_TELL_SECONDS = 2.0
 _BATCH = 500
 
 
@@ -173,7 +175,8 @@ class Replicate:
         tell(f"{piece.action} {piece.source} to {piece.target}")
         state, kind = DONE, piece.kind
         try:
-            kind = await (bring.copy if piece.action == COPY else bring.delete)(piece, tell)
+            async with self._telling(piece, lines):
+                kind = await (bring.copy if piece.action == COPY else bring.delete)(piece, tell)
         except errors.LadingError as error:
             state = PENDING if isinstance(error, LATER) and piece.attempts + 1 < TRIES else FAILED
             tell(redacted(error.message) + ("; it is tried again" if state == PENDING else ""))
@@ -182,3 +185,36 @@ class Replicate:
             log.exception("replication of %s failed", piece.source)
             tell(f"this registry failed ({type(error).__name__}); its log says more")
         await self._metadata.write(lambda tx: Runs(tx).note(piece, state, kind, "".join(lines)), durable=False)
+
+    @asynccontextmanager
+    async def _telling(self, piece: Piece, lines: list[str]) -> AsyncIterator[None]:
+        """Write down meanwhile what there is to say: people look while it goes on, and a process may be killed."""
+        over = asyncio.Event()
+
+        async def write() -> None:
+            told = list(lines)
+            await self._metadata.write(lambda tx: Runs(tx).tell_task(piece, "".join(told)), durable=False)
+            del lines[: len(told)]
+
+        async def tell() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TELL_SECONDS):
+                        await over.wait()
+                if lines and not over.is_set():
+                    with suppress(errors.LadingError):
+                        await write()
+
+        telling = asyncio.create_task(tell())
+        try:
+            yield
+        except asyncio.CancelledError:
+            over.set()
+            await telling
+            lines.append(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} it was broken off here\n")
+            with suppress(errors.Unavailable):
+                await write()
+            raise
+        finally:
+            over.set()
+            await telling

@@ -157,6 +157,7 @@ _NOTE_TASK = Statement(
         ended_at=bindparam("end"),
     )
 )
+_LOG_TASK = Statement(update(tasks).where(tasks.c.id == bindparam("task")).values(log=bindparam("new_log")))
 _COUNTS = Statement(
     select(tasks.c.state, func.count()).where(tasks.c.run_id == bindparam("run")).group_by(tasks.c.state)
 )
@@ -301,6 +302,10 @@ class Runs:
         end = None if state in (PENDING, RUNNING) else self._tx.now
         log = (await self.log(task.id) + lines)[-MOST_LOG:]
         await self._tx.execute(_NOTE_TASK, task=task.id, new_state=state, new_kind=kind, new_log=log, end=end)
+
+    async def tell_task(self, task: Task, lines: str) -> None:
+        """Put lines to the end of a task's log."""
+        await self._tx.execute(_LOG_TASK, task=task.id, new_log=(await self.log(task.id) + lines)[-MOST_LOG:])
 
     # ---- end
 
