@@ -336,6 +336,22 @@ def test_an_execution_is_stopped_and_the_next_one_begins_behind_it(
     assert here.operator.delete(f"/replication/policies/{policy}").status_code == 200
 
 
+def test_some_that_last_keep_no_other_from_being_done(here: Replicating, there: Replicating, far: int) -> None:
+    lasting = []
+    for number in range(5):  # more than a process has slots
+        name = f"lasting{number}"
+        here.push(f"{name}/app", image(name, [900_000]), "v1")
+        policy = here.policy(name, to=far, filters=[{"type": "name", "value": f"{name}/**"}], speed=1)
+        lasting.append(made(here.operator.post("/replication/executions", json={"policy_id": policy})))
+    digest = here.push("quick/app", image("quick", [90]), "v1")
+    quick = here.policy("quick", to=far, filters=[{"type": "name", "value": "quick/**"}])
+    assert here.replicate(quick)["status"] == "Succeed"
+    assert there.digest("quick/app", "v1") == digest
+    for one in lasting:
+        assert here.execution(one)["status"] == "InProgress"
+        assert here.operator.put(f"/replication/executions/{one}").status_code == 200
+
+
 def test_what_fails_says_why(here: Replicating, there: Replicating) -> None:
     there.user("reader")
     mine = here.endpoint("reader", there.url, credential={"access_key": "reader", "access_secret": PASSWORD})

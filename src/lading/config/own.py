@@ -124,7 +124,9 @@ class Collect(Section):
 
 
 class Jobs(Section):
-    concurrency: Annotated[Whole, between(1, 64)] = setting(4, "How many jobs one process does at once.")
+    concurrency: Annotated[Whole, between(1, 64)] = setting(
+        4, "How many jobs one process does at once; replications go on beside them, 16 in a process."
+    )
     history: Annotated[Duration, lasting("1m", "87600h")] = setting(
         timedelta(hours=720), "How long is remembered what became of a job."
     )

@@ -79,7 +79,8 @@ class Kind:
     ``run`` answers a result that becomes JSON. It is tried ``attempts`` times (0: for ever), counting those whose
     process died, after pauses that double from ``backoff`` to ``longest``; not again after a ``hopeless`` error. A process has to say every fraction of
     ``lease`` that it is alive. A *standing* job never ends by itself: it goes on for as long as a process does, which
-    lets it end within ``patience``, and then on another.
+    lets it end within ``patience``, and then on another. ``beside`` is for work that may take days and waits for others most
+    of the time: a process does so many besides its slots, so that it keeps nothing else from being done. 0: it takes a slot.
     """
 
     run: Callable[[Task], Awaitable[Any]]
@@ -89,6 +90,7 @@ class Kind:
     longest: float = 3600.0
     hopeless: tuple[type[Exception], ...] = ()
     standing: bool = False
+    beside: int = 0
     patience: float = 0.0
 
     def tired(self, attempt: int, error: BaseException | None = None) -> bool:

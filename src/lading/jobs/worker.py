@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -39,14 +40,13 @@ class Counting(Protocol):
 
 
 class Worker:
-    """Does jobs of these ``kinds``, up to ``slots`` at once; standing ones take no slot."""
+    """Does jobs of these ``kinds``, up to ``slots`` at once; standing ones, and those done beside others, take no slot."""
 
     def __init__(
         self, queue: JobQueue, kinds: Mapping[str, Kind], *, slots: int = 4, counting: Counting | None = None
     ) -> None:
         self._queue = queue
         self._kinds = dict(kinds)
-        self._standing = {name: kind for name, kind in kinds.items() if kind.standing}
         self._slots = slots
         self._counting = counting
         self._attempts: dict[asyncio.Task[None], _Attempt] = {}
@@ -123,8 +123,15 @@ class Worker:
             doing.add_done_callback(self._ended)
 
     def _claimable(self) -> Mapping[str, Kind]:
-        taken = sum(not attempt.kind.standing for attempt in self._attempts.values())
-        return self._kinds if taken < self._slots else self._standing
+        at_work = Counter(attempt.claim.kind for attempt in self._attempts.values())
+        taken = sum(
+            count for name, count in at_work.items() if not (kind := self._kinds[name]).standing and not kind.beside
+        )
+
+        def room(name: str, kind: Kind) -> bool:
+            return kind.standing or (at_work[name] < kind.beside if kind.beside else taken < self._slots)
+
+        return {name: kind for name, kind in self._kinds.items() if room(name, kind)}
 
     def _ended(self, doing: asyncio.Task[None]) -> None:
         del self._attempts[doing]
@@ -139,7 +146,7 @@ class _Attempt:
     def __init__(self, queue: JobQueue, kind: Kind, claim: Claim, asked: float, counting: Counting | None) -> None:
         self.kind = kind
         self._queue = queue
-        self._claim = claim
+        self.claim = claim
         self._counting = counting
         self._task = Task(claim)
         self._began = time.monotonic()
@@ -151,7 +158,7 @@ class _Attempt:
 
     async def run(self) -> None:
         """Do it, and write down how it ended."""
-        claim, kind = self._claim, self.kind
+        claim, kind = self.claim, self.kind
         if kind.attempts and claim.attempt > kind.attempts:
             await self._settle(None, LadingError(f"given up: its process ended {kind.attempts} times in the middle"))
             return
@@ -192,7 +199,7 @@ class _Attempt:
             lines = self._task.take_lines()
             try:
                 async with asyncio.timeout(max(0.0, self._until - asked)):
-                    told = await self._queue.beat(self._claim, self.kind.lease, self._state(lines))
+                    told = await self._queue.beat(self.claim, self.kind.lease, self._state(lines))
             except (LadingError, TimeoutError) as error:
                 for line in lines:
                     self._task.log(line)
@@ -200,7 +207,7 @@ class _Attempt:
                 continue
             self._until = asked + self.kind.lease * _MARGIN
             if not told.held:
-                log.warning("job %d (%s) stops: another process took it over", self._claim.job, self._claim.kind)
+                log.warning("job %d (%s) stops: another process took it over", self.claim.job, self.claim.kind)
                 self._end(Reason.LOST)
             elif told.cancelling and self._reason is None:
                 self._end(Reason.CANCEL)
@@ -212,9 +219,9 @@ class _Attempt:
 
     def _not_renewed(self, error: Exception) -> None:
         what = error.message if isinstance(error, LadingError) else "no answer in time"
-        log.warning("job %d (%s): its lease was not renewed: %s", self._claim.job, self._claim.kind, what)
+        log.warning("job %d (%s): its lease was not renewed: %s", self.claim.job, self.claim.kind, what)
         if time.monotonic() >= self._until:
-            log.warning("job %d (%s) stops: another process may take it over", self._claim.job, self._claim.kind)
+            log.warning("job %d (%s) stops: another process may take it over", self.claim.job, self.claim.kind)
             self._end(Reason.LOST)
 
     def _state(self, lines: list[str]) -> State:
@@ -230,15 +237,15 @@ class _Attempt:
                 outcome = await self._write_down(state, result, error)
                 break
             except Unavailable as away:
-                log.warning("how job %d ended cannot be written down yet: %s", self._claim.job, away.message)
+                log.warning("how job %d ended cannot be written down yet: %s", self.claim.job, away.message)
                 await asyncio.sleep(_UNAVAILABLE_SECONDS)
                 if time.monotonic() >= self._until:
                     self._reason = Reason.LOST  # another does it again
         if self._counting is not None:
-            self._counting.job(self._claim.kind, outcome, time.monotonic() - self._began)
+            self._counting.job(self.claim.kind, outcome, time.monotonic() - self._began)
 
     async def _write_down(self, state: State, result: Any, error: BaseException | None) -> str:
-        queue, claim, kind = self._queue, self._claim, self.kind
+        queue, claim, kind = self._queue, self.claim, self.kind
         stopped = isinstance(error, asyncio.CancelledError) or (kind.standing and error is None)
         if stopped and self._reason is Reason.CANCEL:
             return "cancelled" if await queue.cancelled(claim, state) else "lost"

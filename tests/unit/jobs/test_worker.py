@@ -338,6 +338,20 @@ async def test_no_more_at_once_than_there_are_slots_but_for_standing_ones(queue:
         assert (work.at_it, stands.at_it) == (2, 1)
 
 
+async def test_what_is_done_beside_others_keeps_none_of_them_waiting(queue: JobQueue) -> None:
+    work, lasts = Endless(), Endless()
+    kinds = {"work": Kind(work), "lasts": Kind(lasts, beside=3)}
+    async with working(queue, kinds, slots=2):
+        for _ in range(5):
+            await put(queue, "lasts")
+        await patience.until(lambda: lasts.at_it == 3, "those beside")
+        for _ in range(3):
+            await put(queue)
+        await patience.until(lambda: work.at_it == 2, "those in slots")
+        await asyncio.sleep(0.3)
+        assert (work.at_it, lasts.at_it) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("attempt", "luck", "seconds"), [(1, 0, 2.5), (1, 1, 5), (2, 1, 10), (5, 1, 80), (11, 1, 3600), (10**6, 0, 1800)]
 )

@@ -35,6 +35,8 @@ ATTEMPTS = 20
 """How often the job is tried, those counted whose process was killed."""
 TRIES = 4
 """How often one repository, or listing them all, is tried."""
+AT_ONCE = 16
+"""Runs that a process does at the same time, each another policy's, besides all other jobs."""
 _LONGEST_PAUSE = 300.0
 _TOGETHER = 4
 _TELL_SECONDS = 2.0
@@ -65,7 +67,7 @@ class Replicate:
     @property
     def kind(self) -> Kind:
         """How the job is done."""
-        return Kind(self.work, attempts=ATTEMPTS, longest=_LONGEST_PAUSE)
+        return Kind(self.work, attempts=ATTEMPTS, longest=_LONGEST_PAUSE, beside=AT_ONCE)
 
     def far(self, endpoint: Endpoint, password: str | None = None) -> Far:
         """Another registry, to be closed; with the password that is kept, unless one is given."""
