@@ -430,6 +430,7 @@ def test_registry_2_with_a_password_is_served_both_ways(here: Replicating, tmp_p
         if made_here is not None:
             untrusted = here.operator.post("/registries", json={"name": "u", "url": peer.url, **login})
             assert (untrusted.status_code, "is not trusted" in untrusted.text) == (400, True)
+            assert "into ca_certificate" in untrusted.text
             here.endpoint("insecure", peer.url, insecure=True, **login)
             login["ca_certificate"] = made_here.ca.read_text()
         mine = here.endpoint(f"peer {name}", peer.url, **login)

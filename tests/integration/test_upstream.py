@@ -10,7 +10,9 @@ import httpx2
 import pytest
 
 from tests.integration.test_mirror import BIG, IMAGE, OTHER, Far, mirror, pull
+from tests.support.access import certificates
 from tests.support.http import Client
+from tests.support.lading import Lading
 from tests.support.patience import eventually
 from tests.support.scripted import Answer, Asked, Scripted, json_answer
 
@@ -95,3 +97,21 @@ def test_tags_are_listed_once_for_all_who_ask_and_as_they_were_while_it_is_away(
         assert (here.json()["tags"], here.headers["warning"]) == (["one"], '110 - "Response is Stale"')
         unsigned = client.get(f"/v2/a/b/referrers/{IMAGE.digest}")
         assert (unsigned.json()["manifests"], unsigned.headers["warning"]) == ([], '110 - "Response is Stale"')
+
+
+def test_a_certificate_that_is_not_trusted_is_told_by_what_a_mirror_can_do(tmp_path: Path) -> None:
+    made = certificates(tmp_path / "ca")
+    tls = {"http": {"tls": {"certificate": str(made.certificate), "key": str(made.key)}}}
+    with Lading(tmp_path / "far", tls, ca=made.ca) as far:
+        with Client(far) as pusher:
+            pusher.push("a/b", IMAGE, "1")
+        with mirror(tmp_path / "near", far.url) as near, Client(near) as client:
+            for _ in range(2):
+                refused = client.manifest("a/b", "1")
+                assert refused.status_code == 502
+                assert "SSL_CERT_FILE" in refused.text
+                assert "--insecure" not in refused.text, "it has no command line"
+        trusting = {"SSL_CERT_FILE": str(made.ca)}
+        settings = {"proxy": {"remoteurl": far.url}}
+        with Lading(tmp_path / "near", settings, environment=trusting) as near, Client(near) as client:
+            pull(client, "a/b", IMAGE, "1")

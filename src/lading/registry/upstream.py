@@ -25,6 +25,7 @@ from lading.oci.manifest import Descriptor, Manifest
 from lading.remotes import helpers
 from lading.remotes.copy import Pace
 from lading.remotes.credentials import Credential, Keyring
+from lading.remotes.failures import configured
 from lading.remotes.http import HttpRegistry
 from lading.remotes.session import Session
 from lading.remotes.tokens import Authorizer
@@ -209,7 +210,12 @@ class Upstream:
         except errors.TooMany as error:
             self._rest(what, error, min(float(error.retry_after), _LONGEST_REST))
             raise
-        except (errors.Unavailable, errors.Unreachable, errors.Untrusted) as error:
+        except errors.Untrusted as error:
+            self._ask_anew()
+            plain = errors.Untrusted(configured(error.message))
+            self._rest(what, plain, _AWAY_SECONDS)
+            raise plain from None
+        except (errors.Unavailable, errors.Unreachable) as error:
             self._ask_anew()
             answered = asked.came or isinstance(error, errors.Unavailable)
             self._rest(single if answered else what, error, _AWAY_SECONDS)

@@ -26,6 +26,7 @@ from lading.jobs.events import Event, ManifestPushed, TagDeleted
 from lading.jobs.kinds import Task
 from lading.jobs.queue import JobQueue
 from lading.jobs.schedule import Schedules
+from lading.remotes.failures import configured
 from lading.stores.metadata.transaction import Metadata, Transaction
 from lading.telemetry.secrets import redacted
 
@@ -92,7 +93,9 @@ async def look(replicate: Replicate, endpoint: Endpoint, password: str | None = 
         async with replicate.far(endpoint, password) as far:
             await far.check()
     except errors.LadingError as error:
-        return redacted(error.message)
+        return redacted(
+            configured(error.message, ', or into ca_certificate; "insecure": true goes on without checking')
+        )
     return ""
 
 
