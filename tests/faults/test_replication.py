@@ -53,6 +53,23 @@ def test_a_line_that_is_cut_at_every_tenth(here: Replicating, there: Replicating
         registry.run("verify", "--config", registry.configuration)
 
 
+def test_a_push_is_not_given_up_while_the_other_side_is_away(here: Replicating, there: Replicating) -> None:
+    """An update of the other side takes minutes, and nobody pushes again because of it."""
+    far = here.endpoint("there", there.url)
+    here.policy(
+        "each push",
+        to=far,
+        filters=[{"type": "name", "value": "away/**"}],
+        trigger={"type": "event_based"},
+        override=True,
+    )
+    there.stop()
+    here.push("away/app", image("away", [1000]), "v1")
+    begun = eventually(lambda: here.operator.get("/replication/executions").json(), "the execution")[0]["id"]
+    eventually(lambda: here.told(begun).count("tried again") >= 4, "more attempts than somebody would wait for", 120)
+    assert here.execution(begun)["status"] == "InProgress"
+
+
 def test_two_that_replicate_to_each_other_while_each_is_killed(here: Replicating, there: Replicating) -> None:
     def both_ways(registry: Replicating, other: Replicating) -> None:
         registry.policy(

@@ -19,7 +19,7 @@ from lading.control.replication.endpoints import Endpoint, Endpoints
 from lading.control.replication.far import Far
 from lading.control.replication.filters import IMAGE, renamed
 from lading.control.replication.here import Here
-from lading.control.replication.policies import Policies, Policy
+from lading.control.replication.policies import EVENT, Policies, Policy
 from lading.control.replication.runs import COPY, DONE, FAILED, PENDING, Planned, Run, Runs
 from lading.control.replication.runs import Task as Piece
 from lading.jobs.events import By
@@ -35,6 +35,8 @@ ATTEMPTS = 20
 """How often the job is tried, those counted whose process was killed."""
 TRIES = 4
 """How often one repository, or listing them all, is tried."""
+EVENT_TRIES = 10
+"""The same for what a push or a deletion asks for, which nobody does again: over about a quarter of an hour."""
 AT_ONCE = 16
 """Runs that a process does at the same time, each another policy's, besides all other jobs."""
 _LONGEST_PAUSE = 300.0
@@ -109,7 +111,7 @@ class Replicate:
     async def _failed(self, task: Task, run: Run, error: errors.LadingError) -> None:
         """Planning did not work: later again, or never."""
         words = redacted(error.message)
-        if isinstance(error, LATER) and task.claim.attempt < TRIES:
+        if isinstance(error, LATER) and task.claim.attempt < _tries(run):
             await self._metadata.write(lambda tx: Runs(tx).tell(run.id, f"{words}; it is tried again"))
             raise error
         task.log(words)
@@ -145,7 +147,7 @@ class Replicate:
         async def worker() -> None:
             nonlocal done
             while waiting:
-                await self._piece(waiting.pop(), bring)
+                await self._piece(waiting.pop(), bring, _tries(run))
                 done += 1
                 task.progress(done, total)
 
@@ -165,7 +167,7 @@ class Replicate:
         await self._metadata.write(lambda tx: Runs(tx).end(run, FAILED if failed else DONE, words, self._queue))
         return dict(counts)
 
-    async def _piece(self, piece: Piece, bring: Bring) -> None:
+    async def _piece(self, piece: Piece, bring: Bring, tries: int) -> None:
         """One repository; whatever is wrong with it is its own."""
         if not await self._metadata.write(lambda tx: Runs(tx).begin(piece.id), durable=False):
             return  # it was stopped
@@ -180,7 +182,7 @@ class Replicate:
             async with self._telling(piece, lines):
                 kind = await (bring.copy if piece.action == COPY else bring.delete)(piece, tell)
         except errors.LadingError as error:
-            state = PENDING if isinstance(error, LATER) and piece.attempts + 1 < TRIES else FAILED
+            state = PENDING if isinstance(error, LATER) and piece.attempts + 1 < tries else FAILED
             tell(redacted(error.message) + ("; it is tried again" if state == PENDING else ""))
         except (OSError, ValueError) as error:
             state = FAILED
@@ -220,3 +222,7 @@ class Replicate:
         finally:
             over.set()
             await telling
+
+
+def _tries(run: Run) -> int:
+    return EVENT_TRIES if run.cause == EVENT else TRIES
