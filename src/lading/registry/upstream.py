@@ -34,7 +34,7 @@ from lading.stores.blobs.base import Inflow, pieces
 
 _HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})
 _AWAY_SECONDS = 5.0
-_LONGEST_REST = 3600.0
+_LONGEST_REST = 3600
 _MOST_RESTS = 10_000
 PATIENCE = Policy(attempts=3, backoff=0.2, patience=2, connect=5, silence=30)
 """How a mirror asks: clients wait meanwhile."""
@@ -208,8 +208,9 @@ class Upstream:
             for name in (what, single):
                 self._rests.pop(name, None)
         except errors.TooMany as error:
-            self._rest(what, error, min(float(error.retry_after), _LONGEST_REST))
-            raise
+            limited = errors.TooMany(error.message, retry_after=min(error.retry_after, _LONGEST_REST))
+            self._rest(what, limited, limited.retry_after)
+            raise limited from None
         except errors.Untrusted as error:
             self._ask_anew()
             plain = errors.Untrusted(configured(error.message))

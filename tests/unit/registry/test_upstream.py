@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from lading.errors import TooMany
 from lading.oci import mediatypes
 from lading.oci.digest import Digest
 from lading.registry.upstream import PATIENCE, Login, LoginKeyring, Upstream, weight
@@ -67,4 +68,16 @@ async def test_of_what_refers_to_an_image_so_many_bytes_are_taken() -> None:
             found = await upstream.referrers("a", Digest.of(b"subject"), most)
             assert [one.digest for one in found] == [one["digest"] for one in listed[:count]]
             assert sum(map(weight, found)) <= most
+        await upstream.close()
+
+
+@pytest.mark.parametrize(("asked", "told"), [("77", 77), ("99999999999999", 3600)])
+async def test_no_client_is_told_to_wait_longer_than_the_mirror_does(asked: str, told: int) -> None:
+    with Scripted(lambda _: Answer(429, b"", {"retry-after": asked})) as far_side:
+        upstream = Upstream(far_side.host, LoginKeyring(Login(), ""), replace(PATIENCE, plain_http=True))
+        for at_least in (told, told - 5):  # what is left of it, the second time
+            with pytest.raises(TooMany) as refused:
+                await upstream.tags("a", 10)
+            assert at_least <= refused.value.retry_after <= told
+        assert len(far_side.asked) == 1
         await upstream.close()
