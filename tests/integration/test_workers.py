@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from tests.integration.workers import children, one_client_per_worker, worker_of, works_on
+from tests.support.access import certificates
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
@@ -246,6 +247,30 @@ def test_hup_does_not_make_everybody_wait_for_one_slow_upload(tmp_path: Path) ->
             assert other.get("/v2/").status_code == 200
         upload.send(len(DATA))
         assert upload.answer() == "HTTP/1.1 201 Created"
+
+
+def test_hup_with_certificates_that_are_none_keeps_those_in_use(tmp_path: Path) -> None:
+    """Also for a worker that takes another's place."""
+    made, other = certificates(tmp_path / "pem"), certificates(tmp_path / "other")
+    tls = {"certificate": str(made.certificate), "key": str(made.key)}
+    with Lading(tmp_path, {"http": {"tls": tls}}, workers=2, ca=made.ca) as registry:
+        before = children(registry.pid)
+        made.certificate.write_bytes(made.certificate.read_bytes()[:100])
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: "stay in use" in registry.output, what="a word on the certificates")
+        assert str(made.certificate) in registry.output
+        assert children(registry.pid) == before
+        os.kill(min(before), signal.SIGKILL)
+        eventually(lambda: len(children(registry.pid) - before) == 1, what="another worker")
+        with one_client_per_worker(registry):
+            pass
+        made.certificate.write_bytes(other.certificate.read_bytes())
+        made.key.write_bytes(other.key.read_bytes())
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: children(registry.pid).isdisjoint(before), what="two new workers")
+        registry.ca = other.ca
+        with one_client_per_worker(registry):
+            pass
 
 
 def test_background_work_is_done_once_among_workers(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from lading.errors import ConfigurationError, StartError
 from lading.telemetry import logs
 
 if TYPE_CHECKING:
+    import ssl
+
     from lading.config.model import Configuration
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class Supervisor:
         self._workers: dict[int, int] = {}
         self._started: dict[int, float] = {}
         self._leaving: set[int] = set()
+        self._tls: ssl.SSLContext | None = None
         self._temporary: Path | None = None
         self._stopping = False
         self._parent = os.getpid()
@@ -64,10 +67,7 @@ class Supervisor:
     def prepare(self) -> None:
         """Check and open everything, so that what cannot work is told before anything runs."""
         logs.configure(self.configuration.log, self.configuration.level)
-        if self.configuration.http.tls.enabled:
-            from lading.cli.server import tls
-
-            tls.context(self.configuration.http.tls)
+        self._read_certificates()
         self._sockets = self._listen()
         debug = self.configuration.http.debug.address
         if debug is not None:
@@ -127,7 +127,7 @@ class Supervisor:
         for other in (*self._sockets, *self._debug_sockets):
             if other is not own and other is not debug:
                 other.close()
-        worker.run(self.configuration, self._places(), own, debug, governed=self.accounts)
+        worker.run(self.configuration, self._places(), own, debug, self._tls, governed=self.accounts)
 
     def _pairs(self) -> list[tuple[socket.socket, socket.socket | None]]:
         sockets = self._sockets if len(self._sockets) > 1 else self._sockets * self.number
@@ -173,12 +173,24 @@ class Supervisor:
         raise InterruptedError
 
     def _renew(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
-        # new certificates: each worker finishes what it does, while the one that takes its place reads them
+        # new certificates: each worker finishes what it does, while the one that takes its place has them
+        try:
+            self._read_certificates()
+        except ConfigurationError as error:
+            log.error("told to read the certificates again, but those that were read before stay in use: %s", error)
+            return
         old = {worker: place for worker, place in self._workers.items() if worker not in self._leaving}
         self._leaving.update(old)
         self._signal(signal.SIGTERM)
         for place in old.values():
             self._spawn(place)
+
+    def _read_certificates(self) -> None:
+        # here, and not by each worker: one that takes another's place must not depend on what lies there by then
+        if self.configuration.http.tls.enabled:
+            from lading.cli.server import tls
+
+            self._tls = tls.context(self.configuration.http.tls)
 
     def _signal(self, number: int) -> None:
         for worker in list(self._workers):

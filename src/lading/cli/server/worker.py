@@ -20,6 +20,8 @@ from lading.api.connection import Protocol, Timing
 from lading.app import Registry
 
 if TYPE_CHECKING:
+    import ssl
+
     from lading.config.model import Configuration
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -38,6 +40,7 @@ def run(
     place: tuple[Path | None, str],
     own: socket.socket,
     debug: socket.socket | None,
+    tls: ssl.SSLContext | None,
     *,
     governed: bool,
 ) -> None:
@@ -45,18 +48,20 @@ def run(
     _keep_buffers()
     # libuv would set up each new connection by io_uring, at a system call more than without
     os.environ.setdefault("UV_USE_IO_URING", "0")
-    uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), own, debug))
+    uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), own, debug, tls))
 
 
-async def _serve(make: Callable[[], Registry], own: socket.socket, debug: socket.socket | None) -> None:
+async def _serve(
+    make: Callable[[], Registry], own: socket.socket, debug: socket.socket | None, tls: ssl.SSLContext | None
+) -> None:
     import signal
 
     registry = make()  # on the loop
     configuration = registry.configuration
-    servers = [_server(configuration, await registry.application(), tls=True)]
+    servers = [_server(configuration, await registry.application(), tls)]
     sockets = [own]
     if debug is not None:
-        servers.append(_server(configuration, registry.debug(), tls=False))
+        servers.append(_server(configuration, registry.debug(), None))
         sockets.append(debug)
 
     def stop() -> None:
@@ -77,7 +82,7 @@ async def _serve(make: Callable[[], Registry], own: socket.socket, debug: socket
         await registry.close()
 
 
-def _server(configuration: Configuration, application: Any, *, tls: bool) -> _Server:
+def _server(configuration: Configuration, application: Any, tls: ssl.SSLContext | None) -> _Server:
     limits = configuration.limits
     timing = Timing(
         head=limits.headertimeout.total_seconds(),
@@ -100,10 +105,7 @@ def _server(configuration: Configuration, application: Any, *, tls: bool) -> _Se
         timeout_graceful_shutdown=max(1, int(configuration.http.draintimeout.total_seconds())),
     )
     config.load()
-    if tls and configuration.http.tls.enabled:
-        from lading.cli.server.tls import context
-
-        config.ssl = context(configuration.http.tls)
+    config.ssl = tls
     return _Server(config)
 
 
