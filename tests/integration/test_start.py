@@ -16,6 +16,7 @@ import yaml
 
 from tests.support.access import certificates
 from tests.support.http import Client
+from tests.support.images import image
 from tests.support.lading import PROGRAM, Lading
 from tests.support.packages import program
 from tests.support.ports import free_port
@@ -210,7 +211,7 @@ def test_an_index_of_a_newer_version(tmp_path: Path) -> None:
 def test_an_index_that_is_none(tmp_path: Path, content: bytes) -> None:
     index = tmp_path / "index.sqlite"
     index.write_bytes(content)
-    refused(start(tmp_path, {"database": {"url": f"sqlite:///{index}"}}), str(index))
+    refused(start(tmp_path, {"database": {"url": f"sqlite:///{index}"}}), str(index), "damaged", "lading restore")
     assert index.read_bytes() == content
 
 
@@ -228,3 +229,19 @@ def test_an_index_where_none_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     for place in (tmp_path / "file" / "index.sqlite", tmp_path):
         refused(start(tmp_path, {"database": {"url": f"sqlite:///{place}"}}), str(place))
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_blobs_whose_index_is_gone(tmp_path: Path, exported: bool) -> None:
+    """No server begins with nothing, nor with the names of the day that links were written; it is told what to do."""
+    with Lading(tmp_path, {}) as registry, Client(registry) as client:
+        client.push("a", image("gone"), "latest")
+    if exported:
+        registry.run("export", "--config", registry.configuration)
+    (registry.storage / "lading" / "index.sqlite").unlink()
+    told = (str(registry.storage / "lading" / "index.sqlite"), "lading restore", "lading verify --rebuild")
+    for _ in range(2):  # nor the next time
+        refused(start(tmp_path, {"http": {"addr": registry.host}}), "there is no index", *told)
+    registry.run("verify", "--rebuild", "--config", registry.configuration)
+    with registry, Client(registry) as client:
+        assert client.get("/v2/_catalog").json()["repositories"] == (["a"] if exported else ["recovered"])

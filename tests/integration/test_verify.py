@@ -51,7 +51,8 @@ def test_an_index_that_is_no_database(tmp_path: Path) -> None:
         path.write_bytes(b"not a database, and long enough to look at\n" * 100)
     said = registry.run("verify", check=False)
     assert said.returncode == 1
-    assert "cannot open the index" in said.stderr
+    assert "is damaged, or no index" in said.stderr
+    assert "lading verify --rebuild" in said.stderr
     for path in (registry.storage / "lading").glob("index.sqlite*"):
         path.unlink()
     said = registry.run("verify", check=False)

@@ -134,39 +134,31 @@ class _Fact(msgspec.Struct):
     run: _Run | None = None
 
 
-async def needs_adoption(layout: Layout, metadata: Metadata) -> bool:
-    """Whether the volume has a tree that the index knows nothing of, or an adoption was begun and not finished.
+async def needs_adoption(metadata: Metadata, linked: Callable[[], Awaitable[bool]]) -> bool:
+    """Whether there is a tree (``linked``) that the index knows nothing of, or an adoption was begun and not finished."""
+    fact = await _remembered(metadata)
+    if fact.run is not None:
+        return True
+    row = await metadata.row(_ANY)
+    known = fact.synced or (row and row[0])
+    return not known and await linked()
 
-    Cheap: it looks no further than the first repository it finds.
-    """
-    interrupted = await _interrupted(metadata)
-    if interrupted is not None:
-        return interrupted
+
+async def has_links(layout: Layout) -> bool:
+    """Whether a registry:2 left links in a volume. Cheap: it looks no further than the first repository it finds."""
     if not layout.repositories.is_dir():
         return False
     return await asyncio.to_thread(lambda: next(Tree(layout).repositories(), None)) is not None
 
 
-async def bucket_needs_adoption(store: RemoteStore, metadata: Metadata) -> bool:
+async def bucket_has_links(store: RemoteStore) -> bool:
     """The same of a bucket; it looks at one page of its keys at most."""
-    interrupted = await _interrupted(metadata)
-    if interrupted is not None:
-        return interrupted
     looked_at = 0
     async for each in store.objects.list(f"{store.layout.repositories}/"):
         looked_at += 1
         if each.key.endswith("/link") or looked_at == _PAGE:
             return each.key.endswith("/link")
     return False
-
-
-async def _interrupted(metadata: Metadata) -> bool | None:
-    """Whether an adoption was begun and not finished; None where nothing is known of the tree yet."""
-    fact = await _remembered(metadata)
-    if fact.run is not None:
-        return True
-    row = await metadata.row(_ANY)
-    return False if fact.synced or (row and row[0]) else None
 
 
 async def adopt_bucket(metadata: Metadata, store: RemoteStore, watch: Watch = lambda progress: None) -> Report:

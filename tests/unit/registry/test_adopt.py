@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from lading.errors import StoreError
 from lading.oci.digest import Digest
-from lading.registry.adopt import Progress, Report, adopt, needs_adoption
+from lading.registry.adopt import Progress, Report, adopt, has_links, needs_adoption
 from lading.registry.export import export
 from lading.registry.volume import alone
 from lading.stores.metadata.transaction import Statement
@@ -257,20 +258,20 @@ async def test_a_file_where_a_folder_should_be_is_no_obstacle(world: World, volu
 
 async def test_whether_to_adopt(world: World, volume: Volume) -> None:
     layout = world.store.layout
-    assert not await needs_adoption(layout, world.metadata)
+    assert not await needs_adoption(world.metadata, partial(has_links, layout))
     upload = await world.store.begin("some/where", "sha256")
     await upload.close()
-    assert not await needs_adoption(layout, world.metadata), "unfinished uploads are no tree"
+    assert not await needs_adoption(world.metadata, partial(has_links, layout)), "unfinished uploads are no tree"
     volume.push("a", PLAIN, "1")
-    assert await needs_adoption(layout, world.metadata)
+    assert await needs_adoption(world.metadata, partial(has_links, layout))
     await taken(world)
-    assert not await needs_adoption(layout, world.metadata)
+    assert not await needs_adoption(world.metadata, partial(has_links, layout))
 
 
 async def test_a_registry_that_lading_began_is_not_adopted(world: World, volume: Volume) -> None:
     await world.put("a", PLAIN, "1")
     await export(world.metadata, world.store.layout)
-    assert not await needs_adoption(world.store.layout, world.metadata)
+    assert not await needs_adoption(world.metadata, partial(has_links, world.store.layout))
 
 
 async def test_an_adoption_that_broke_off_is_needed_still(world: World, volume: Volume) -> None:
@@ -283,7 +284,7 @@ async def test_an_adoption_that_broke_off_is_needed_still(world: World, volume: 
 
     with pytest.raises(KeyboardInterrupt):
         await adopt(world.metadata, world.store.layout, break_off)
-    assert await needs_adoption(world.store.layout, world.metadata)
+    assert await needs_adoption(world.metadata, partial(has_links, world.store.layout))
     report = await taken(world)
     assert report.resumed
     assert report.counts.repositories == 3

@@ -135,7 +135,7 @@ async def test_an_index_of_a_newer_version_is_left_alone(tmp_path: Path) -> None
 async def test_a_file_that_is_no_index(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
     path.write_bytes(b"this is no database " * 100)
-    with pytest.raises(StoreError, match="cannot open the index"):
+    with pytest.raises(StoreError, match="is damaged, or no index"):
         open_index(f"sqlite:///{path}")
 
 
@@ -213,3 +213,43 @@ async def test_a_reader_of_long_holds_no_writer_up_and_the_log_is_short_again_af
         assert log.stat().st_size > 3 * sqlite._LOG_BYTES
     await fill(index, 40, 121)
     assert log.stat().st_size < 2 * sqlite._LOG_BYTES
+
+
+async def test_whoever_copies_the_file_of_a_closed_index_has_everything(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    opened = open_index(f"sqlite:///{path}")
+    await opened.write(lambda tx: tx.execute(NOTE, name="a", value="x"))
+    assert await opened.scan(lambda tx: tx.value(FACT, name="a")) == "x"
+    await opened.close()
+    assert not path.with_name("index.sqlite-wal").exists()
+
+
+def garble(path: Path, table: str) -> None:
+    """Have the pages of a table, and of what finds its rows, be none."""
+    with closing(sqlite3.connect(path)) as connection:
+        roots = connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = ?", [table]).fetchall()
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        for (root,) in roots:
+            file.seek((root - 1) * size)
+            file.write(b"\xff" * size)
+
+
+async def test_a_damaged_page_is_told_as_that_and_writers_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "index.sqlite"
+    await open_index(f"sqlite:///{path}").close()
+    garble(path, "facts")
+    index = open_index(f"sqlite:///{path}")
+    for asked in (
+        index.row(FACT, name="a"),
+        index.read(lambda tx: tx.value(FACT, name="a")),
+        index.scan(lambda tx: tx.value(FACT, name="a")),
+        index.write(lambda tx: tx.execute(NOTE, name="a", value="x")),
+    ):
+        with pytest.raises(Unavailable, match="damaged"):
+            await asked
+    assert "lading verify" in caplog.text
+    assert await index.write(lambda tx: tx.value(Statement(text("SELECT count(*) FROM tags")))) == 0
+    await index.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lading.jobs.executions import Execution
     from lading.jobs.kinds import Task
     from lading.registry.adopt import Progress, Report, Watch
+    from lading.stores.blobs.base import BlobStore
     from lading.stores.metadata.transaction import Metadata
 
 _KIND = "adopt"
@@ -36,7 +37,7 @@ async def take_over(storage: Storage, root: Path | None, index: str) -> Report |
 
     The report where this process did it; ``StoreError`` where it cannot be done.
     """
-    from lading.registry.adopt import adopt, adopt_bucket, bucket_needs_adoption, needs_adoption
+    from lading.registry.adopt import adopt, adopt_bucket, bucket_has_links, has_links, needs_adoption
     from lading.stores.blobs.driver import open_store, where
     from lading.stores.blobs.layout import Layout
     from lading.stores.blobs.remote import RemoteStore
@@ -45,21 +46,51 @@ async def take_over(storage: Storage, root: Path | None, index: str) -> Report |
     store = open_store(storage, root)
     try:
         await store.probe()
+        linked: Callable[[], Awaitable[bool]]
+        work: Callable[[Metadata, Watch], Awaitable[Report]]
+        if isinstance(store, RemoteStore):
+            linked, work = (
+                partial(bucket_has_links, store),
+                lambda metadata, watch: adopt_bucket(metadata, store, watch),
+            )
+        else:
+            assert root is not None
+            layout = Layout(root)
+            linked, work = partial(has_links, layout), lambda metadata, watch: adopt(metadata, layout, watch)
+        await _refuse_without_index(store, index, linked, where(storage, root))
         metadata = open_index(index)
         try:
-            if isinstance(store, RemoteStore):
-                needed, work = partial(bucket_needs_adoption, store, metadata), partial(adopt_bucket, metadata, store)
-            else:
-                assert root is not None
-                layout = Layout(root)
-                needed, work = partial(needs_adoption, layout, metadata), partial(adopt, metadata, layout)
+            needed = partial(needs_adoption, metadata, linked)
             if not await needed():
                 return None
-            return await _Adoption(metadata, where(storage, root), needed, work).see_through()
+            return await _Adoption(metadata, where(storage, root), needed, partial(work, metadata)).see_through()
         finally:
             await metadata.close()
     finally:
         await store.close()
+
+
+async def _refuse_without_index(store: BlobStore, index: str, linked: Callable[[], Awaitable[bool]], name: str) -> None:
+    """Raise ``StoreError`` where a new index would be made for blobs whose names only another one has.
+
+    With it every tag would be gone, and nobody told. What a registry:2 left has its names in links (``linked``); but where
+    an index has been before, they are of another time.
+    """
+    from lading.stores.metadata.engine import SQLITE, version_of, was_made
+
+    if await asyncio.to_thread(version_of, index) or (not was_made(index) and await linked()):
+        return
+    async for _ in store.walk():
+        files = index.startswith(SQLITE)
+        told = index.removeprefix(SQLITE) if files else "database.url"
+        again = "a backup (`lading restore`)" if files else "a dump of it"
+        raise StoreError(
+            f"there is no index at {told}, but {name} has blobs. Their names and tags are in an index that is lost or lies "
+            "elsewhere, and with a new one they would be gone. See that database.url, the storage and what is mounted there "
+            f"are as they were, or put back {again}"
+            + ("; `lading verify --rebuild` makes one from what the store has. " if files else ". ")
+            + "To begin anew, give it an empty store"
+        )
 
 
 class _Adoption:

@@ -49,6 +49,12 @@ def version_of(url: str) -> int:
     return sqlite.state(Path(url.removeprefix(SQLITE)))
 
 
+def was_made(url: str) -> bool:
+    """Whether an index was made there once, though there may be none now; not known (False) of PostgreSQL."""
+    file = file_of(url)
+    return file is not None and sqlite.was_made(file)
+
+
 def migrate(url: str, chosen: Sequence[Step]) -> Iterator[Step]:
     """Bring an index that is there to a newer schema; tells each step when it is done."""
     if is_remote(url):

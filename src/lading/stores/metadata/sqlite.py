@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _DIALECT = sqlite.dialect(paramstyle="named")
 _BUSY_SECONDS = 30.0
 _MOST_IN_ONE_COMMIT = 128
+_MADE = b"an index was made beside this file\n"
 _LOG_BYTES = 4 << 20
 """How long the log may get before what is in it is moved into the file, and it begins anew."""
 _LOG_SECONDS = 0.25
@@ -58,6 +59,10 @@ class SqliteTransaction:
     @property
     def now(self) -> int:
         return clock.local()
+
+    def close(self) -> None:
+        """Let go of its connection."""
+        self._connection.close()
 
     async def lock(self, name: str, *, shared: bool = False) -> None:
         """There is one writer, so everything is locked already."""
@@ -147,7 +152,9 @@ class SqliteMetadata:
             if not self._looking:
                 self._look()
             return cast("Row | None", _run(self._reader, statement, parameters).fetchone())
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if not _is_of_the_file(error):
+                raise
             raise _unavailable(error) from error
 
     def _look(self) -> None:
@@ -182,6 +189,9 @@ class SqliteMetadata:
         await asyncio.get_running_loop().run_in_executor(None, self._writer.join)
         self._scanner.shutdown()
         self._look_away()
+        # the last connection to go has SQLite put the log into the file: whoever copies that alone has everything
+        if self._scanning is not None:
+            self._scanning.close()
         self._reader.close()
         os.close(self._lock)
 
@@ -219,7 +229,7 @@ class SqliteMetadata:
                         self._long = _LOG_BYTES
                 finally:
                     connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.DatabaseError) as error:  # whatever it is, those who write next need this thread
             log.warning("the log of the index could not be moved into it; it is tried again later: %s", error)
 
     def _take(self) -> tuple[list[_Request], bool]:
@@ -246,7 +256,8 @@ class SqliteMetadata:
                 connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
             for request in batch:
                 request.error = request.error or error
 
@@ -255,14 +266,13 @@ def prepare(path: Path) -> int:
     """Make the index, or bring it to the schema of this version; the descriptor of the file that writers lock."""
     try:
         _make(path.parent)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with _turn(lock):
             _create(path)
+            if not os.fstat(lock).st_size:
+                os.write(lock, _MADE)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(
-            f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
-            "and mode of the directory, and that it lies on a local disk"
-        ) from error
+        raise _cannot_open(path, error) from error
     return lock
 
 
@@ -288,9 +298,9 @@ def _under_savepoint(connection: sqlite3.Connection, transaction: SqliteTransact
     connection.execute("SAVEPOINT work")
     try:
         request.result = _finish(request.work(transaction))
-    except sqlite3.OperationalError:
-        raise  # the disk is full or failing: the whole commit is lost
-    except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+    except BaseException as error:  # whatever it is, whoever waits must hear of it
+        if _is_of_the_file(error):
+            raise  # the whole commit is lost
         request.error = error
         connection.execute("ROLLBACK TO work")
     connection.execute("RELEASE work")
@@ -326,12 +336,40 @@ def _within(connection: sqlite3.Connection, seconds: float | None) -> Iterator[N
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise _unavailable(error) from error
+    except sqlite3.DatabaseError as error:
+        if _is_of_the_file(error):
+            raise _unavailable(error) from error
+        raise
 
 
-def _unavailable(error: sqlite3.OperationalError) -> Unavailable:
-    return Unavailable(f"the index cannot be used right now: {error}")
+def _is_of_the_file(error: BaseException) -> bool:
+    """Whether the disk is full or failing, or what lies there is garbled; else it is what was asked that is wrong."""
+    return isinstance(error, sqlite3.OperationalError) or _is_damage(error)
+
+
+def _is_damage(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where it was found
+    return isinstance(error, sqlite3.DatabaseError) and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _unavailable(error: sqlite3.DatabaseError) -> Unavailable:
+    if not _is_damage(error):
+        return Unavailable(f"the index cannot be used right now: {error}")
+    log.error("the index is damaged: %s; stop the server, and see what `lading verify` says", error)
+    return Unavailable(f"the index is damaged: {error}; whoever runs this registry has to mend it")
+
+
+def _cannot_open(path: Path, error: BaseException) -> StoreError:
+    if not _is_damage(error):
+        return StoreError(
+            f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
+            "and mode of the directory, and that it lies on a local disk"
+        )
+    return StoreError(
+        f"the index {path} is damaged, or no index: {error}. Stop every server on it, move it away together with its "
+        "-wal and -shm, and put back the newest backup (lading restore), or make a new one from the store (lading verify "
+        "--rebuild); docs/how-to/verify-and-repair.md says what comes back"
+    )
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -395,15 +433,27 @@ def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def was_made(path: Path) -> bool:
+    """Whether there was an index once: what writers lock says so, and stays behind when the index is lost."""
+    try:
+        return _lock_of(path).stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 def state(path: Path) -> int:
     """The version of the tables in a file; 0 where there are none."""
     if not path.exists():
         return 0
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from error
 
 
 def migrate(path: Path, chosen: Sequence[Step]) -> None:
