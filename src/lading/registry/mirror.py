@@ -253,7 +253,7 @@ class Mirror(Pull):
 
     async def file(self, repository: str, digest: Digest) -> BlobFile:
         found = await self.blob(repository, digest)
-        return await self._open(repository, digest) if isinstance(found, Elsewhere) else found
+        return await self._open(repository, digest, found.size) if isinstance(found, Elsewhere) else found
 
     async def _here(self, repository: str, digest: Digest) -> BlobFile | Elsewhere | None:
         """A blob that is in the store, also one that came by another repository; None if it is to be fetched."""
@@ -261,7 +261,7 @@ class Mirror(Pull):
             try:
                 size = await super().blob_size(repository, digest)
                 url = await self._store.redirect(digest)
-                return Elsewhere(url, size) if url is not None else await self._open(repository, digest)
+                return Elsewhere(url, size) if url is not None else await self._open(repository, digest, size)
             except errors.Missing:
                 if not await self._adopt(repository, digest):
                     break

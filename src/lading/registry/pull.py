@@ -103,12 +103,11 @@ class Pull:
         url = await self._store.redirect(digest)
         if url is not None:
             return Elsewhere(url, size)
-        return await self._open(repository, digest)
+        return await self._open(repository, digest, size)
 
     async def file(self, repository: str, digest: Digest) -> BlobFile:
         """The same, always open here: for what reads without a client."""
-        await self.blob_size(repository, digest)
-        return await self._open(repository, digest)
+        return await self._open(repository, digest, await self.blob_size(repository, digest))
 
     async def small(self, repository: str, digest: Digest, most: int) -> bytes:
         """All of a blob of ``most`` bytes at most, read here even where clients fetch theirs elsewhere."""
@@ -123,12 +122,26 @@ class Pull:
         finally:
             file.close()
 
-    async def _open(self, repository: str, digest: Digest) -> BlobFile:
+    async def _open(self, repository: str, digest: Digest, size: int) -> BlobFile:
         file = await self._store.open(digest)
+        if file is not None and file.size == size:
+            return file
         if file is None:
-            log.error("the index says that blob %s of %s is stored, but its file is gone", digest, repository)
-            raise BlobUnknown(f"the bytes of blob {digest} are lost; push it again", detail={"digest": digest})
-        return file
+            found = "lost"
+        else:
+            found = f"damaged: {file.size} of {size} are there"
+            file.close()
+        log.error(
+            "the bytes of blob %s of %s are %s; run lading verify --repair, and have it pushed again",
+            digest,
+            repository,
+            found,
+        )
+        # a client that pushes asks whether the blob is here, and the index says so until it is repaired
+        raise BlobUnknown(
+            f"the bytes of blob {digest} are {found}; once the registry was repaired (lading verify --repair), push it again",
+            detail={"digest": digest},
+        )
 
     async def tags(self, repository: str, after: str, limit: int) -> tuple[list[str], bool]:
         """Up to ``limit`` tags behind ``after``, and whether there are more."""

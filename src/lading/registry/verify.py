@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, func, select
 
+from lading.errors import Unavailable
 from lading.oci.digest import Digest
 from lading.registry.adopt import Progress, Watch
 from lading.registry.blobs import Blobs
@@ -250,7 +251,12 @@ class _Run:
             self.tell(damage.kind, digest, damage.detail, mended=mended)
             return
         if self._terms.repair and damage.lasting:
-            mended = await self._write_again(digest)
+            try:
+                mended = await self._write_again(digest)
+            except (OSError, Unavailable) as error:  # a full disk, or something in its place that is no file
+                why = (error.strerror if isinstance(error, OSError) else "") or str(error)
+                self.tell(damage.kind, digest, f"{damage.detail}. It could not be written again: {why}")
+                return
             if not mended and not await lose(self._metadata, row):
                 return  # somebody brought it meanwhile
         detail = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from lading.errors import BlobUnknown
 from lading.oci.digest import Digest
 from lading.registry import soundness
 from lading.registry import verify as verification
@@ -99,6 +101,26 @@ async def test_a_layer_that_is_lost_is_mended_by_a_push(
     await world.put_blob("a", LAYER.data)
     assert await world.read("a", LAYER.digest) == LAYER.data
     assert (await verify(world)).findings == []
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+async def test_what_is_no_file_in_a_place_holds_nothing_up(world: World, what: str) -> None:
+    """A manifest's bytes cannot be written where a folder is; all the rest is looked at, and mended, as ever."""
+    for digest in (MADE.digest, LAYER.digest):
+        path = place(world, digest)
+        path.unlink()
+        path.mkdir() if what == "folder" else os.mkfifo(path)
+    with pytest.raises(BlobUnknown, match="damaged"):
+        await world.read("a", LAYER.digest)
+    report = await verify(world, repair=True)
+    kind = "unreadable" if what == "folder" else "damaged"
+    assert told(report) == {(kind, MADE.digest), (kind, LAYER.digest)}
+    [manifest] = [each for each in report.findings if each.what == MADE.digest]
+    if what == "folder":
+        assert "could not be written again: Is a directory" in manifest.detail
+    else:
+        assert place(world, MADE.digest).read_bytes() == MADE.manifest.data
+    assert not await world.has_blob("a", LAYER.digest)
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged"])

@@ -37,6 +37,7 @@ from lading.stores.blobs.localupload import LocalUpload, collected_meanwhile, cr
 T = TypeVar("T")
 
 _PAGE = 1000
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that somebody put in a blob's place must not be waited for
 _LOCK_SECONDS = 5.0
 
 
@@ -62,7 +63,7 @@ class FilesystemStore:
 
     async def open(self, digest: Digest) -> LocalFile | None:
         try:
-            return LocalFile(os.open(self.layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC))
+            return LocalFile(os.open(self.layout.blob(digest), _READ))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
