@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import ssl
 import struct
@@ -202,6 +203,12 @@ def test_what_is_no_http_gets_an_answer_in_the_right_form(server: Lading, raw: b
         answer = wire.send(raw).expect()
         assert (answer.status, answer.code) == (400, "UNSUPPORTED")
         assert wire.closed()
+
+
+@pytest.mark.parametrize(("raw", "why"), [(f"{GET}X: a\r\n b\r\n\r\n", b"whitespace"), ("\x16\x03\1", b"TLS")])
+def test_what_is_wrong_with_a_request_is_said(server: Lading, raw: str, why: bytes) -> None:
+    with Wire(server) as wire:
+        assert re.findall(b"whitespace|TLS", wire.send(raw).expect().body) == [why]
 
 
 def test_tls_to_the_plain_port(server: Lading) -> None:

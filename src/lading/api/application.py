@@ -102,7 +102,7 @@ class Application:
             raise Unavailable("service unavailable", detail="health check failed: please see /debug/health")
         if self._prefix:
             if not path.startswith(self._prefix + b"/"):
-                raise no_such_path(request.scope["path"])
+                raise no_such_path(request.scope["path"], self._services.manners)
             path = path[len(self._prefix) :]
         if path.startswith(b"/v2"):
             return await self._distribution(request, path)
@@ -116,12 +116,12 @@ class Application:
         if path == b"/":
             request.route = "/"
             return Response(200, [(b"cache-control", b"no-cache")])
-        raise no_such_path(request.scope["path"])
+        raise no_such_path(request.scope["path"], self._services.manners)
 
     async def _distribution(self, request: Request, path: bytes) -> Response:
         found = routes.find(path)
         if found is None:
-            raise no_such_path(request.scope["path"])
+            raise no_such_path(request.scope["path"], self._services.manners)
         route, name, reference = found
         request.route = route.path
         endpoint = route.methods.get(request.method)

@@ -406,7 +406,10 @@ class Connection(asyncio.Protocol):
 
     def _refuse_syntax(self, error: Exception) -> None:
         log.debug("not HTTP from %s: %s", get_remote_addr(self.transport), error)
-        self._refuse(400, "UNSUPPORTED", "this is not an HTTP/1.1 request (is this TLS sent to a plain port?)")
+        why = "its target cannot be read" if isinstance(error, httptools.HttpParserCallbackError) else str(error)[:160]
+        if self.scheme == "http" and isinstance(error, httptools.HttpParserInvalidMethodError):
+            why += " (is this TLS sent to a plain port?)"
+        self._refuse(400, "UNSUPPORTED", f"this is not an HTTP/1.1 request: {why}")
 
     def _refuse_head(self) -> None:
         self._refuse(431, "SIZE_INVALID", f"the head of a request may have {self.timing.head_bytes} bytes")

@@ -69,9 +69,9 @@ class NoSuchPath(Missing):
     code = "UNSUPPORTED"  # the specification's list has no code for this
 
 
-def no_such_path(path: str) -> NoSuchPath:
+def no_such_path(path: str, manners: Manners) -> NoSuchPath:
     """For a path that is no endpoint of the API."""
-    return NoSuchPath(f"there is nothing at {path[:200]!r}; the registry API is under /v2/")
+    return NoSuchPath(f"there is nothing at {path[:200]!r}; the registry API is under {manners.prefix}/v2/")
 
 
 def digest_header(digest: str) -> tuple[bytes, bytes]:
