@@ -118,6 +118,21 @@ def test_a_key_with_a_password_is_not_asked_for_it(tmp_path: Path) -> None:
 # ---- addresses
 
 
+@pytest.mark.parametrize("what", ["a line", "a folder"])
+def test_an_htpasswd_file_that_is_none(tmp_path: Path, what: str) -> None:
+    """What only workers look at ends the server too."""
+    path = tmp_path / "htpasswd"
+    path.mkdir() if what == "a folder" else path.write_text("alice\n")
+    refused(start(tmp_path, {"auth": {"htpasswd": {"realm": "r", "path": str(path)}}}), "auth.htpasswd.path", str(path))
+
+
+def test_a_bundle_of_certificates_that_holds_none(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("nothing")
+    token = {"realm": "https://auth.test/", "service": "s", "issuer": "i", "rootcertbundle": str(bundle)}
+    refused(start(tmp_path, {"auth": {"token": token}}), "auth.token.rootcertbundle", str(bundle))
+
+
 def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

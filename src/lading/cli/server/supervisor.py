@@ -37,6 +37,8 @@ _BACKLOG = 4096
 _PR_SET_PDEATHSIG = 1
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _RESPAWN_SECONDS = 1.0
+_CANNOT_START = 78  # how a worker ends that found something wrong which only workers look at; EX_CONFIG of sysexits.h
+_SAID_BYTES = 4000  # a pipe takes so many at once, or none
 
 
 class Supervisor:
@@ -50,6 +52,9 @@ class Supervisor:
         self._workers: dict[int, int] = {}
         self._started: dict[int, float] = {}
         self._leaving: set[int] = set()
+        self._first: set[int] = set()
+        self._told, self._telling = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wrong = ""
         self._tls: ssl.SSLContext | None = None
         self._temporary: Path | None = None
         self._stopping = False
@@ -75,24 +80,27 @@ class Supervisor:
         self._check_store()
 
     def run(self) -> None:
-        """Serve until told to stop."""
+        """Serve until told to stop; ``StartError`` where the workers say that it cannot be done."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._renew)
         try:
             try:
                 for place in range(self.number):
-                    self._spawn(place)
+                    self._first.add(self._spawn(place))
             except InterruptedError:
                 pass  # told to stop while it began
             self._watch()
+            if self._wrong:
+                raise StartError(self._wrong)
         finally:
             if os.getpid() == self._parent:
                 self._clean_up()
 
     # ---- workers
 
-    def _spawn(self, place: int) -> None:
+    def _spawn(self, place: int) -> int:
+        """Its process; one that takes another's place only logs what is wrong, and is followed by the next."""
         sys.stdout.flush()
         sys.stderr.flush()
         self._started[place] = time.monotonic()
@@ -102,7 +110,7 @@ class Supervisor:
         if worker:
             self._workers[worker] = place
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-            return
+            return worker
         status = 1
         try:
             for number in _HANDLED:
@@ -113,6 +121,9 @@ class Supervisor:
             if os.getppid() == self._parent:
                 self._serve(place)
             status = 0
+        except StartError as error:
+            status = _CANNOT_START
+            os.write(self._telling, str(error).encode()[:_SAID_BYTES] + b"\0")
         except BaseException:
             log.exception("a worker failed")
         finally:
@@ -155,15 +166,30 @@ class Supervisor:
 
     def _ended(self, worker: int, status: int) -> None:
         place = self._workers.pop(worker, None)
+        said = self._said() if os.waitstatus_to_exitcode(status) == _CANNOT_START else ""
         if place is None or self._stopping or worker in self._leaving:
             self._leaving.discard(worker)
             return
-        if status:
+        if said and worker in self._first:
+            # what one finds at the very start all of them find, and so would whoever takes its place
+            self._wrong, self._stopping = said, True
+            self._signal(signal.SIGTERM)
+            return
+        if said:
+            log.error("a worker cannot start: %s", said)
+        elif status:
             log.error("worker %d ended (%s); another takes its place", worker, _how(status))
         if time.monotonic() - self._started[place] < _RESPAWN_SECONDS:
             time.sleep(_RESPAWN_SECONDS)
         if not self._stopping:
             self._spawn(place)
+
+    def _said(self) -> str:
+        """What a worker that could not start says of it."""
+        try:
+            return os.read(self._told, 1 << 16).partition(b"\0")[0].decode(errors="replace")
+        except BlockingIOError:
+            return ""  # others said it, and it was read with theirs
 
     def _stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
         if self._stopping:
