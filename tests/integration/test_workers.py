@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.integration.workers import children, one_client_per_worker, worker_of, works_on
-from tests.support.access import certificates
+from tests.support.access import certificates, write_htpasswd
 from tests.support.http import Client
 from tests.support.images import digest_of, image, noise
 from tests.support.lading import Lading
@@ -257,7 +257,7 @@ def test_hup_with_certificates_that_are_none_keeps_those_in_use(tmp_path: Path) 
         before = children(registry.pid)
         made.certificate.write_bytes(made.certificate.read_bytes()[:100])
         registry.signal(signal.SIGHUP)
-        eventually(lambda: "stay in use" in registry.output, what="a word on the certificates")
+        eventually(lambda: "stays in use" in registry.output, what="a word on the certificates")
         assert str(made.certificate) in registry.output
         assert children(registry.pid) == before
         os.kill(min(before), signal.SIGKILL)
@@ -271,6 +271,26 @@ def test_hup_with_certificates_that_are_none_keeps_those_in_use(tmp_path: Path) 
         registry.ca = other.ca
         with one_client_per_worker(registry):
             pass
+
+
+def test_hup_with_accounts_that_are_none_ends_no_worker(tmp_path: Path) -> None:
+    """What only a worker finds wrong: one is tried, before those that serve go."""
+    path = write_htpasswd(tmp_path / "htpasswd", {"alice": "word"})
+    auth = {"htpasswd": {"realm": "r", "path": str(path)}}
+    with Lading(tmp_path, {"auth": auth}, workers=2) as registry, Client(registry, auth=("alice", "word")) as client:
+        before = children(registry.pid)
+        path.write_text("alice\n")
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: "stays in use" in registry.output, what="a word on the accounts")
+        assert str(path) in registry.output
+        assert children(registry.pid) == before
+        assert client.get("/v2/").status_code == 200
+        write_htpasswd(path, {"alice": "word"})
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: len(children(registry.pid) - before) == 2, what="two new workers")
+        eventually(lambda: children(registry.pid).isdisjoint(before), what="the old ones gone")
+        with Client(registry, auth=("alice", "word")) as another:
+            assert another.get("/v2/").status_code == 200
 
 
 def test_background_work_is_done_once_among_workers(tmp_path: Path) -> None:

@@ -8,16 +8,19 @@ that takes its place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +41,8 @@ _PR_SET_PDEATHSIG = 1
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _RESPAWN_SECONDS = 1.0
 _CANNOT_START = 78  # how a worker ends that found something wrong which only workers look at; EX_CONFIG of sysexits.h
+_READY = "ready"
+_PATIENCE_SECONDS = 30.0
 _SAID_BYTES = 4000  # a pipe takes so many at once, or none
 
 
@@ -55,6 +60,7 @@ class Supervisor:
         self._first: set[int] = set()
         self._told, self._telling = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wrong = ""
+        self._renewing = False
         self._tls: ssl.SSLContext | None = None
         self._temporary: Path | None = None
         self._stopping = False
@@ -99,8 +105,8 @@ class Supervisor:
 
     # ---- workers
 
-    def _spawn(self, place: int) -> int:
-        """Its process; one that takes another's place only logs what is wrong, and is followed by the next."""
+    def _spawn(self, place: int, *, tells: bool = False) -> int:
+        """Its process, which ``tells`` when it serves; one that cannot says why, and the next one takes its place."""
         sys.stdout.flush()
         sys.stderr.flush()
         self._started[place] = time.monotonic()
@@ -119,11 +125,11 @@ class Supervisor:
             # a worker does not outlive its parent, however that ended
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() == self._parent:
-                self._serve(place)
+                self._serve(place, tells=tells)
             status = 0
         except StartError as error:
             status = _CANNOT_START
-            os.write(self._telling, str(error).encode()[:_SAID_BYTES] + b"\0")
+            self._say(str(error))
         except BaseException:
             log.exception("a worker failed")
         finally:
@@ -131,14 +137,15 @@ class Supervisor:
             sys.stderr.flush()
             os._exit(status)
 
-    def _serve(self, place: int) -> None:
+    def _serve(self, place: int, *, tells: bool) -> None:
         from lading.cli.server import worker
 
         own, debug = self._pairs()[place]
         for other in (*self._sockets, *self._debug_sockets):
             if other is not own and other is not debug:
                 other.close()
-        worker.run(self.configuration, self._places(), own, debug, self._tls, governed=self.accounts)
+        ready = partial(self._say, _READY) if tells else _nothing
+        worker.run(self.configuration, self._places(), (own, debug), self._tls, ready, governed=self.accounts)
 
     def _pairs(self) -> list[tuple[socket.socket, socket.socket | None]]:
         sockets = self._sockets if len(self._sockets) > 1 else self._sockets * self.number
@@ -184,8 +191,11 @@ class Supervisor:
         if not self._stopping:
             self._spawn(place)
 
+    def _say(self, text: str) -> None:
+        os.write(self._telling, text.encode()[:_SAID_BYTES] + b"\0")
+
     def _said(self) -> str:
-        """What a worker that could not start says of it."""
+        """What a worker said: why it could not start, or that it has."""
         try:
             return os.read(self._told, 1 << 16).partition(b"\0")[0].decode(errors="replace")
         except BlockingIOError:
@@ -200,16 +210,44 @@ class Supervisor:
 
     def _renew(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
         # new certificates: each worker finishes what it does, while the one that takes its place has them
+        old = {worker: place for worker, place in self._workers.items() if worker not in self._leaving}
+        if self._renewing or self._stopping or not old:
+            return
+        self._renewing = True
+        first, *others = old.values()
         try:
             self._read_certificates()
-        except ConfigurationError as error:
-            log.error("told to read the certificates again, but those that were read before stay in use: %s", error)
+            self._try_one(first)
+        except StartError as error:
+            log.error(
+                "told to begin anew, but what is wrong now would end it; all that was read before stays in use: %s",
+                error,
+            )
             return
-        old = {worker: place for worker, place in self._workers.items() if worker not in self._leaving}
+        finally:
+            self._renewing = False
         self._leaving.update(old)
-        self._signal(signal.SIGTERM)
-        for place in old.values():
+        for worker in old:
+            _kill(worker, signal.SIGTERM)
+        for place in others:
             self._spawn(place)
+
+    def _try_one(self, place: int) -> None:
+        """Have another worker at a place, beside the one that is there; ``StartError`` where it cannot start."""
+        worker, said = self._spawn(place, tells=True), ""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < end:
+            select.select([self._told], (), (), 0.1)
+            said = said or self._said()
+            if said == _READY:
+                return
+            ended, status = os.waitpid(worker, os.WNOHANG)
+            if ended:
+                del self._workers[worker]
+                raise StartError(said or f"the worker that was tried ended ({_how(status)})")
+        self._leaving.add(worker)
+        _kill(worker, signal.SIGKILL)
+        raise StartError(f"the worker that was tried did not serve within {_PATIENCE_SECONDS:g} s")
 
     def _read_certificates(self) -> None:
         # here, and not by each worker: one that takes another's place must not depend on what lies there by then
@@ -220,10 +258,7 @@ class Supervisor:
 
     def _signal(self, number: int) -> None:
         for worker in list(self._workers):
-            try:
-                os.kill(worker, number)
-            except ProcessLookupError:
-                continue
+            _kill(worker, number)
 
     def _close_sockets(self) -> None:
         """Let go of them while workers finish: what nobody will take is refused at once, and asked of another replica."""
@@ -364,6 +399,15 @@ def _cannot_listen(key: str, where: str, error: OSError) -> StartError:
     }
     hint = hints.get(error.errno or 0, "check the address")
     return StartError(f"cannot listen on {where} ({key}): {error.strerror or error}. {hint[0].upper()}{hint[1:]}")
+
+
+def _nothing() -> None:
+    """Nobody waits for a worker to serve."""
+
+
+def _kill(worker: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, number)
 
 
 def _how(status: int) -> str:

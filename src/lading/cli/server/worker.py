@@ -38,21 +38,28 @@ class _Server(uvicorn.Server):
 def run(
     configuration: Configuration,
     place: tuple[Path | None, str],
-    own: socket.socket,
-    debug: socket.socket | None,
+    listening: tuple[socket.socket, socket.socket | None],
     tls: ssl.SSLContext | None,
+    ready: Callable[[], None],
     *,
     governed: bool,
 ) -> None:
-    """Serve until SIGTERM, then finish what was begun; ``place``: the folder, if it is one, and the index."""
+    """Serve until SIGTERM, then finish what was begun; ``place``: the folder, if it is one, and the index.
+
+    ``listening``: the sockets for clients and for the debug address; ``ready`` is called when they are served.
+    """
     _keep_buffers()
     # libuv would set up each new connection by io_uring, at a system call more than without
     os.environ.setdefault("UV_USE_IO_URING", "0")
-    uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), own, debug, tls))
+    uvloop.run(_serve(partial(Registry, configuration, *place, governed=governed), *listening, tls, ready))
 
 
 async def _serve(
-    make: Callable[[], Registry], own: socket.socket, debug: socket.socket | None, tls: ssl.SSLContext | None
+    make: Callable[[], Registry],
+    own: socket.socket,
+    debug: socket.socket | None,
+    tls: ssl.SSLContext | None,
+    ready: Callable[[], None],
 ) -> None:
     import signal
 
@@ -74,6 +81,7 @@ async def _serve(
     registry.start()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    ready()
     try:
         await asyncio.gather(
             *(server.serve(sockets=[listening]) for server, listening in zip(servers, sockets, strict=True))
