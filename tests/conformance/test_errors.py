@@ -174,3 +174,20 @@ def test_unauthorized_comes_with_a_challenge(tmp_path: Path) -> None:
             refused(client.get("/v2/", headers=[(b"authorization", header.encode("latin-1"))]), 401, "UNAUTHORIZED")
         assert client.get("/v2/", auth=("alice", "wonderland")).status_code == 200
         assert "wonderland" not in server.output
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/v2/manifests/latest", 400, "invalid repository name ''"),
+        ("/v2/tags/list", 400, "invalid repository name ''"),
+        ("/v2/a%2Fb/manifests/latest", 400, "not as %2F"),
+        ("/v2x/a/manifests/latest", 404, "there is nothing at"),
+        ("/v2", 200, "{}"),
+    ],
+)
+def test_what_is_wrong_with_a_path_is_said(client: Checked, path: str, status: int, said: str) -> None:
+    """Error Codes: the message says what it is about: a name that is missing, one that is escaped, or no endpoint."""
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert said in answer.text

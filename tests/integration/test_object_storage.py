@@ -198,6 +198,17 @@ def test_a_store_that_cannot_be_used_is_told_at_the_start(
         assert word in done.stderr
 
 
+def test_a_bucket_whose_index_is_gone(moto: Moto, tmp_path: Path) -> None:
+    """It is not served as if nothing had been pushed; nor is a command named that cannot help."""
+    with Lading(tmp_path / "server", configured(moto, tmp_path)) as server, Client(server) as client:
+        client.push("a", images.image("gone"), "1")
+    (tmp_path / "index.sqlite").unlink()
+    said = run([PROGRAM, "serve", server.configuration], check=False)
+    assert said.returncode == 1
+    assert f"there is no index at {tmp_path}/index.sqlite, but s3://" in said.stderr
+    assert "lading " not in said.stderr.removeprefix("lading: ")
+
+
 def test_a_missing_library_is_named(moto: Moto, tmp_path: Path) -> None:
     server = Lading(tmp_path / "server", configured(moto, tmp_path))
     without = "import sys; sys.modules['aiobotocore'] = None; from lading.cli.main import main; main()"

@@ -93,10 +93,12 @@ _BY_KIND = {b"manifests": MANIFEST, b"blobs": BLOB, b"referrers": REFERRERS}
 
 
 def find(path: bytes) -> tuple[Route, str, str] | None:
-    """The endpoint at a path (which begins with ``/v2/``), the repository's name and the last part; None if none.
+    """The endpoint at a path (which begins with ``/v2``), the repository's name and the last part; None if none.
 
     A name outside the grammar raises :class:`NameInvalid`.
     """
+    if not path.startswith(b"/v2/"):
+        return (BASE, "", "") if path == b"/v2" else None
     head, _, last = path.rpartition(b"/")
     head, _, kind = head.rpartition(b"/")
     route = _BY_KIND.get(kind)
@@ -109,7 +111,7 @@ def find(path: bytes) -> tuple[Route, str, str] | None:
         return (UPLOAD, name, _decode(last)) if last else (UPLOADS, name, "")
     if kind == b"tags" and last == b"list":
         return TAGS, _name(head), ""
-    if path in (b"/v2/", b"/v2"):
+    if path == b"/v2/":
         return BASE, "", ""
     if path == b"/v2/_catalog":
         return CATALOG, "", ""
@@ -118,7 +120,7 @@ def find(path: bytes) -> tuple[Route, str, str] | None:
 
 def _name(head: bytes) -> str:
     text = _decode(head[4:])
-    if not head.startswith(b"/v2/") or (b"%" in head and text.count("/") != head[4:].count(b"/")):
+    if b"%" in head and text.count("/") != head[4:].count(b"/"):
         raise NameInvalid("a slash in a repository name is written as it is, not as %2F", detail={"name": text[:256]})
     return references.repository(text)
 

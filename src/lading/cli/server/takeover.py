@@ -76,20 +76,19 @@ async def _refuse_without_index(store: BlobStore, index: str, linked: Callable[[
     With it every tag would be gone, and nobody told. What a registry:2 left has its names in links (``linked``); but where
     an index has been before, they are of another time.
     """
-    from lading.stores.metadata.engine import SQLITE, version_of, was_made
+    from lading.stores.blobs.filesystem import FilesystemStore
+    from lading.stores.metadata.engine import file_of, version_of, was_made
 
     if await asyncio.to_thread(version_of, index) or (not was_made(index) and await linked()):
         return
     async for _ in store.walk():
-        files = index.startswith(SQLITE)
-        told = index.removeprefix(SQLITE) if files else "database.url"
-        again = "a backup (`lading restore`)" if files else "a dump of it"
+        file, in_files = file_of(index), isinstance(store, FilesystemStore)
+        backup = "a backup of it (lading restore)" if file and in_files else "a backup or dump of it"
+        rebuild = "; lading verify --rebuild makes one from what the store has" if in_files else ""
         raise StoreError(
-            f"there is no index at {told}, but {name} has blobs. Their names and tags are in an index that is lost or lies "
-            "elsewhere, and with a new one they would be gone. See that database.url, the storage and what is mounted there "
-            f"are as they were, or put back {again}"
-            + ("; `lading verify --rebuild` makes one from what the store has. " if files else ". ")
-            + "To begin anew, give it an empty store"
+            f"there is no index at {file or 'database.url'}, but {name} has blobs. Their names and tags are in an index that "
+            "is lost or lies elsewhere, and with a new one they would be gone. See that database.url, the storage and what is "
+            f"mounted there are as they were, or put back {backup}{rebuild}. To begin anew, give it an empty store"
         )
 
 
