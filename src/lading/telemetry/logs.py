@@ -36,8 +36,8 @@ _MOST_CHARACTERS = 16_384
 
 Event = dict[str, Any]
 
-_OF_EVERY_RECORD = frozenset((*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"))
-"""What is not somebody's ``extra``."""
+_OF_EVERY_RECORD = frozenset((*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"))
+"""What is not somebody's ``extra``; the last is the web server's for terminals, and says again what ``message`` says."""
 
 
 class LogSettings(Protocol):

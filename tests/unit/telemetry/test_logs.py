@@ -46,7 +46,7 @@ def test_text_is_as_registry2_writes_it(written: Written) -> None:
 def test_json_and_logstash_have_registry2s_keys(written: Written) -> None:
     logger, stream, handler = written
     use(handler, formatter="json", fields={"service": "reg"})
-    logger.warning("careful", extra={"n": 1})
+    logger.warning("careful", extra={"n": 1, "color_message": "\033[1mcareful\033[0m"})
     line = json.loads(stream.getvalue())
     assert line.pop("time").endswith("Z")
     assert line == {"level": "warning", "msg": "careful", "logger": "lading.test", "service": "reg", "n": 1}
