@@ -27,7 +27,8 @@ from lading.oci.manifest import Descriptor, Manifest
 from lading.oci.reference import Reference, is_tag
 from lading.remotes import files
 from lading.remotes.base import Chunks, Source
-from lading.remotes.layout import AS_IT_CAME, LAYOUT_FILE, NAME, blob_path, described
+from lading.remotes.entries import NAME
+from lading.remotes.layout import AS_IT_CAME, LAYOUT_FILE, blob_path, described
 
 _BLOCK = 512
 

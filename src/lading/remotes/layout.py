@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,28 +30,25 @@ from lading.errors import (
     LocalError,
     ManifestInvalid,
     ManifestUnknown,
-    NameInvalid,
-    TagInvalid,
     Unsupported,
 )
 from lading.oci import mediatypes
 from lading.oci.digest import Digest
 from lading.oci.manifest import Descriptor, Manifest, parse
-from lading.oci.reference import Reference
 from lading.remotes import files
 from lading.remotes.base import MAX_MANIFEST, Chunks, Source
+from lading.remotes.entries import NAME, WHOLE_NAME, Entries, more
 from lading.remotes.verify import verified
 
 if TYPE_CHECKING:
     import tarfile
 
-NAME = "org.opencontainers.image.ref.name"
-WHOLE_NAME = "io.containerd.image.name"
-"""Where ``docker save`` writes the whole name, of which :data:`NAME` is the tag alone; two images may have the same there."""
 AS_IT_CAME = "io.lading.image.as-it-came"
 """On the index of an archive of ours: what is in it is what a registry had, byte for byte, also where a layer is not compressed."""
 LAYOUT_FILE = b'{"imageLayoutVersion": "1.0.0"}'
 MAX_INDEX = 64 << 20
+_LONGEST = 10.0
+"""For how many seconds names that are written together wait at most: who is killed loses no more of them."""
 _MAX_MEMBERS = 1_000_000
 
 
@@ -124,6 +123,7 @@ class ReadableLayout:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.where = str(place.path)
+        self._parsed: tuple[tuple[int, ...], Entries] | None = None
 
     async def resolve(self, repository: str, reference: str) -> Descriptor | None:
         if ":" in reference and _is_digest(reference):
@@ -142,7 +142,7 @@ class ReadableLayout:
     async def manifest(self, repository: str, reference: str) -> Manifest:
         found = await self.resolve(repository, reference)
         if found is None:
-            there = ", ".join(self._names()[:10])
+            there = ", ".join(self._entries().names[:10])
             raise ManifestUnknown(
                 f"{self.where} has no {self.key(repository, reference) or 'image'}; it has {there or 'nothing with a name'}"
             )
@@ -177,7 +177,7 @@ class ReadableLayout:
         return await self.has_blob(repository, blob)
 
     async def tags(self, repository: str) -> AsyncGenerator[str]:
-        for name in self._names():
+        for name in self._entries().names:
             yield name
 
     async def referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
@@ -194,10 +194,26 @@ class ReadableLayout:
 
     def entries(self) -> list[Descriptor]:
         """What ``index.json`` lists."""
-        try:
-            return msgspec.convert(self._index()["manifests"], list[Descriptor])
-        except msgspec.ValidationError as error:
-            raise LocalError(f"{self.where}/index.json is not as the specification says: {error}") from None
+        return self._entries().all
+
+    def _entries(self) -> Entries:
+        """The same, read again only where it is another file: of many images, each is asked for by its name."""
+        state = self._state()
+        if self._parsed is None or self._parsed[0] != state:
+            try:
+                self._parsed = state, Entries(self._index()["manifests"])
+            except msgspec.ValidationError as error:
+                raise LocalError(f"{self.where}/index.json is not as the specification says: {error}") from None
+        return self._parsed[1]
+
+    def _state(self) -> tuple[int, ...]:
+        """What changes with ``index.json``: whoever writes it puts another file in its place."""
+        found = self.place.find("index.json")
+        if found is None:
+            return ()
+        with files.told(f"read {found[0]}"):
+            there = found[0].stat()
+        return there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns
 
     def _index(self) -> dict[str, Any]:
         found = self.place.find("index.json")
@@ -215,27 +231,14 @@ class ReadableLayout:
             raise LocalError(f"{self.where}/index.json is no index of images")
         return {"manifests": [], **index}
 
-    def _names(self) -> list[str]:
-        """What the manifests are called: by their names here, and by the whole ones where several share one here."""
-        named = [entry for entry in self.entries() if entry.annotations]
-        short: dict[str, set[str]] = {}
-        for entry in named:
-            short.setdefault((entry.annotations or {}).get(NAME, ""), set()).add(entry.digest)
-        found = set()
-        for entry in named:
-            name, whole = ((entry.annotations or {}).get(key, "") for key in (NAME, WHOLE_NAME))
-            found.add(whole if whole and (not name or len(short[name]) > 1) else name)
-        return sorted(found - {""})
-
     def _named(self, name: str) -> Descriptor | None:
-        entries = self.entries()
-        exact = [entry for entry in entries if (entry.annotations or {}).get(NAME, "") == name]
+        exact = self._entries().exactly(name)
         whole = {entry.digest: (entry.annotations or {}).get(WHOLE_NAME, "") for entry in exact}
         if len(whole) > 1 and all(whole.values()):
             raise Invalid(
                 f"{self.where} has several images called {name}; name one: {', '.join(sorted(whole.values()))}"
             )
-        return exact[0] if exact else next((entry for entry in entries if _is_called(entry, name)), None)
+        return exact[0] if exact else self._entries().called(name)
 
     async def _only(self) -> Descriptor | None:
         """What is meant where no name is: the only entry, or the only one without a name that refers to no other."""
@@ -277,6 +280,8 @@ class Layout(ReadableLayout):
         self.path = path
         self._sync = sync
         self._tidied = False
+        self._waiting: list[dict[str, Any]] | None = None
+        self._since = 0.0
         there = self.place.find("oci-layout")
         if create and there is None:
             self._create()
@@ -312,25 +317,44 @@ class Layout(ReadableLayout):
         if self.place.find(blob_path(manifest.digest)) is None:
             with files.told(f"write {target}"):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(target, manifest.raw, sync=self._sync)
+            await files.aside(partial(files.replace, target, manifest.raw, sync=self._sync))
         if not _is_digest(reference):
             self.point(self.key(repository, reference), described(manifest))
         elif manifest.subject:
-            self._change(lambda listed: [*_without(listed, manifest.digest), described(manifest)])
+            self.point("", described(manifest))
 
     def point(self, name: str, entry: dict[str, Any]) -> None:
         """Give a name (or none) to a manifest that is there."""
         named = {**entry, "annotations": {**entry.get("annotations", {}), NAME: name}} if name else entry
+        if self._waiting is None:
+            self._write([named])
+            return
+        self._waiting.append(named)
+        if time.monotonic() > self._since + _LONGEST:
+            self._write_waiting()
 
-        def changed(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            kept = [one for one in listed if (one.get("annotations") or {}).get(NAME) != name] if name else listed
-            # the same manifest without a name says no more than this entry does
-            kept = [
-                one for one in kept if one.get("digest") != entry["digest"] or NAME in (one.get("annotations") or {})
-            ]
-            return [*kept, named]
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Names that are given meanwhile are written once for all, in the end, or before somebody asks for one."""
+        self._waiting, self._since = [], time.monotonic()
+        try:
+            yield
+        finally:
+            waiting, self._waiting = self._waiting, None
+            self._write(waiting)
 
-        self._change(changed)
+    def _write_waiting(self) -> None:
+        if waiting := self._waiting:
+            self._waiting, self._since = [], time.monotonic()
+            self._write(waiting)
+
+    def _write(self, entries: list[dict[str, Any]]) -> None:
+        if entries:
+            self._change(lambda listed: more(listed, entries))
+
+    def _entries(self) -> Entries:
+        self._write_waiting()
+        return super()._entries()
 
     async def delete(self, repository: str, reference: str) -> None:
         """Take a name away, or every entry of a digest; the bytes stay."""
@@ -344,7 +368,8 @@ class Layout(ReadableLayout):
 
         self._change(changed)
 
-    def _change(self, change: Any) -> None:
+    def _change(self, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+        self._write_waiting()
         with files.locked(self.path):
             index = self._index()
             index["manifests"] = change(index["manifests"])
@@ -362,28 +387,9 @@ def blob_path(digest: str) -> str:
     return f"blobs/{parsed.algorithm}/{parsed.hex}"
 
 
-def _is_called(entry: Descriptor, name: str) -> bool:
-    """Whether a name, completed as docker does, is one that this entry has in another form."""
-    called = {(entry.annotations or {}).get(key, "") for key in (NAME, WHOLE_NAME)}
-    return name in called or complete(name) in {complete(one) for one in called if set(one) & {"/", ":"}}
-
-
-def complete(name: str) -> str:
-    """A name with all that docker would add to it; as it is where it is no reference."""
-    try:
-        reference = Reference.parse(name)
-    except (NameInvalid, TagInvalid, DigestInvalid):
-        return name
-    return f"{reference.name}{'@' if reference.digest else ':'}{reference.reference}"
-
-
 def _is_digest(text: str) -> bool:
     try:
         Digest.parse(text)
     except DigestInvalid:
         return False
     return True
-
-
-def _without(listed: list[dict[str, Any]], digest: str) -> list[dict[str, Any]]:
-    return [one for one in listed if one.get("digest") != digest]

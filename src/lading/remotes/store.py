@@ -17,7 +17,8 @@ from lading.oci import mediatypes
 from lading.oci.manifest import Descriptor, Manifest
 from lading.oci.reference import Reference
 from lading.remotes import files
-from lading.remotes.layout import NAME, Layout, described
+from lading.remotes.entries import NAME
+from lading.remotes.layout import Layout, described
 
 _IN_USE = ".in-use"
 _ORIGIN = "io.lading.image.origin"
