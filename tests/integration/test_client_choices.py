@@ -244,3 +244,38 @@ def test_an_index_that_is_damaged_here(user: User, name: str, tmp_path: Path) ->
     gone.unlink()
     assert "Downloaded newer" in user("pull", "--all-platforms", name)
     assert gone.exists()
+
+
+def test_many_tags_are_copied_together(user: User, tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+    content = {tag: images.image(tag) for tag in "abcd"}
+    known = {blob.digest: blob.data for image in content.values() for blob in image.blobs}
+
+    def answer(asked: Asked) -> Answer:
+        place = asked.path.rpartition("/")[2]
+        if place == "list":
+            return json_answer({"tags": sorted(content)})
+        if place in content:
+            together.wait(30)
+            return Answer(200, content[place].manifest.data, {"content-type": images.MANIFEST})
+        return Answer(200, known.get(place, b"{}"))
+
+    with Scripted(answer) as far_side:
+        said = user("copy", "--all-tags", f"{far_side.host}/x", f"oci:{tmp_path}/folder").splitlines()
+    assert said[:4] == [f"{tag}: {image.digest}" for tag, image in content.items()]
+    assert said[4].startswith("4 of 4 tags copied")
+    assert user("tags", f"oci:{tmp_path}/folder").split() == list("abcd")
+
+
+def test_what_one_tag_lacks_keeps_no_other_that_was_begun_from_coming(user: User, name: str, tmp_path: Path) -> None:
+    """Also where they have a layer in common, and what was told is in the list that is written in the end."""
+    one, two = images.image("one", (3000, 3000)), images.image("two")
+    lacking = images.image_manifest(one.config, (two.layers[0], one.layers[1]))
+    both = images.Image(one.platform, one.config, (two.layers[0], one.layers[1]), one.diffs, lacking)
+    folder = layout(tmp_path / "folder", *((one, {NAME: tag}) for tag in ("a", "c")), (both, {NAME: "b"}))
+    (folder / "blobs" / "sha256" / two.layers[0].digest[7:]).unlink()
+    for target in (f"oci:{tmp_path}/copied", f"local:{name}", f"{name}-copy"):
+        done = user.run("copy", "--all-tags", "--quiet", f"oci:{folder}", target)
+        assert (done.returncode, done.stdout) == (3, f"a: {one.digest}\nc: {one.digest}\n")
+        assert "does not have the blob" in done.stderr
+        assert user("tags", target).split() == ["a", "c"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,17 @@ def test_there_and_back(registry: Lading, peer: RegistryServer, tmp_path: Path) 
     user("copy", "--referrers", f"oci:{tmp_path}/folder:v1", f"{registry.host}/folder:v1")
     assert referrers(registry, "folder", index.digest) == before
     assert set(user("tags", f"{registry.host}/folder").split()) == {"v1", *tags}
+
+
+def test_many_that_refer_to_one_image_come_together(registry: Lading, peer: RegistryServer, tmp_path: Path) -> None:
+    """Where there is no referrers API, each is added to one list, and none is lost from it."""
+    user = User(tmp_path / "home")
+    image = images.image("subject")
+    about = {f"about-{number}": images.artifact(number, image.manifest.descriptor()) for number in range(8)}
+    with Client(registry) as client:
+        client.push("many", image, "v1")
+        for tag, one in about.items():
+            client.push("many", one, tag)
+    user("copy", "--all-tags", "--referrers", f"{registry.host}/many", f"{peer.host}/many")
+    listed = json.loads(user("manifest", f"{peer.host}/many:{image.digest.replace(':', '-')}"))["manifests"]
+    assert {entry["digest"] for entry in listed} == {one.digest for one in about.values()}

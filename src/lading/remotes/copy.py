@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,7 +91,7 @@ class Pace:
 
 @dataclass
 class Copy:
-    """One or more images' way from ``source`` to ``target``.
+    """One or more images' way from ``source`` to ``target``, several at the same time if wanted.
 
     With ``wanted`` only that platform's image of an index is taken; without, all of it. With ``exact`` a lone image for
     another platform is refused, since the user has named one. ``same`` says that both are
@@ -116,6 +117,7 @@ class Copy:
     def __post_init__(self) -> None:
         self._turns = asyncio.Semaphore(PARALLEL)
         self._blobs: dict[str, asyncio.Task[None]] = {}
+        self._waiters: Counter[str] = Counter()
         self._done: set[str] = set()
 
     async def image(self, reference: str, names: Sequence[str]) -> Manifest:
@@ -169,9 +171,19 @@ class Copy:
             return False
 
     async def _blob(self, blob: Descriptor) -> None:
+        """Move a blob, once for all images that have it; it is given up when none of them waits for it any more."""
         if blob.digest not in self._blobs:
             self._blobs[blob.digest] = asyncio.ensure_future(self._move(blob))
-        await self._blobs[blob.digest]
+        moving = self._blobs[blob.digest]
+        self._waiters[blob.digest] += 1
+        try:
+            await asyncio.shield(moving)  # another image may want it still, when this one has failed
+        finally:
+            self._waiters[blob.digest] -= 1
+            if not self._waiters[blob.digest] and not moving.done():
+                del self._blobs[blob.digest]
+                moving.cancel()
+                await asyncio.gather(moving, return_exceptions=True)
 
     async def _move(self, blob: Descriptor) -> None:
         async with self._turns:

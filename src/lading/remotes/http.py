@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +45,8 @@ class HttpRegistry:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.host = session.host
+        self._noting = asyncio.Lock()
+        """Held by who writes a tag that lists what refers to a manifest: others read it first, to add to it."""
 
     async def resolve(self, repository: str, reference: str) -> Descriptor | None:
         path = f"/v2/{repository}/manifests/{reference}"
@@ -83,6 +85,16 @@ class HttpRegistry:
         return found
 
     async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
+        async with self._noting if referrers.is_fallback(reference) else nullcontext():
+            listed = await self._put(repository, reference, manifest)
+        if manifest.subject and not listed and not await self._has_referrers(repository, manifest.subject):
+            # such a registry leaves it to who pushes
+            async with self._noting:
+                found = [referrers.described(manifest)]
+                await referrers.note(self, repository, manifest.subject, found, self._put)
+
+    async def _put(self, repository: str, reference: str, manifest: Manifest) -> bool:
+        """Store a manifest; whether the registry lists by itself that it refers to another one."""
         path = f"/v2/{repository}/manifests/{reference}"
         async with self.session.open(
             "PUT",
@@ -98,10 +110,7 @@ class HttpRegistry:
                 raise errors.BadAnswer(
                     f"{self.host} stored {_named(repository, reference)} as {stated[:160]}, which differs"
                 )
-            listed = not manifest.subject or bool(answer.headers.get("oci-subject", ""))
-        if manifest.subject and not listed and not await self._has_referrers(repository, manifest.subject):
-            # such a registry leaves it to who pushes
-            await referrers.note(self, repository, manifest.subject, [referrers.described(manifest)])
+            return not manifest.subject or bool(answer.headers.get("oci-subject", ""))
 
     async def _has_referrers(self, repository: str, digest: str) -> bool:
         """Whether the registry lists by itself what refers to a manifest; some do and do not say so when it comes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -13,6 +14,11 @@ from lading.remotes.base import RegistryClient
 
 BESIDE = ("sig", "att", "sbom")
 """What cosign's tags end in, which refer to a manifest by their names alone: ``sha256-HEX.sig``."""
+
+Put = Callable[[str, str, Manifest], Awaitable[object]]
+"""Stores a manifest in a repository under a reference."""
+
+_FALLBACK = re.compile(r"[a-z0-9]+-[0-9a-f]{32,}", re.ASCII)
 
 
 def fallback_tag(subject: str) -> str:
@@ -36,8 +42,15 @@ def described(manifest: Manifest) -> Descriptor:
     )
 
 
-async def note(client: RegistryClient, repository: str, subject: str, found: Sequence[Descriptor]) -> None:
-    """List under the tag what is not listed there."""
+def is_fallback(reference: str) -> bool:
+    """Whether a tag may be one that lists what refers to a manifest."""
+    return _FALLBACK.fullmatch(reference) is not None
+
+
+async def note(
+    client: RegistryClient, repository: str, subject: str, found: Sequence[Descriptor], put: Put | None = None
+) -> None:
+    """List under the tag what is not listed there; ``put`` writes it, where that is not the client's own."""
     tag = fallback_tag(subject)
     try:
         there = list((await client.manifest(repository, tag)).children)
@@ -48,7 +61,7 @@ async def note(client: RegistryClient, repository: str, subject: str, found: Seq
         listed = [_plain(one) for one in (*there, *missing)]
         document = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": listed}
         index = parse(msgspec.json.encode(document), mediatypes.OCI_INDEX)
-        await client.put_manifest(repository, tag, index)
+        await (put or client.put_manifest)(repository, tag, index)
 
 
 def _plain(descriptor: Descriptor) -> dict[str, object]:

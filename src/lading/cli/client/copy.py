@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from lading.cli.client import options
-from lading.errors import Invalid, ManifestUnknown
+from lading.errors import Invalid, LadingError, ManifestUnknown
 
 if TYPE_CHECKING:
     from lading.cli.client.places import Place
@@ -107,7 +108,7 @@ async def _copy(
             )
             async with made:
                 if patterns:
-                    await _several(lines, work, here, patterns)
+                    await _several(lines, work, here, there, patterns)
                     return
                 try:
                     manifest = await work.image(here.reference, [there.reference])
@@ -130,7 +131,7 @@ def _is_tagged(target: str) -> bool:
     return bool(named.tag or named.digest)
 
 
-async def _several(lines: list[str], work: Copy, here: Place, patterns: tuple[str, ...]) -> None:
+async def _several(lines: list[str], work: Copy, here: Place, there: Place, patterns: tuple[str, ...]) -> None:
     """Every tag that is like a pattern; those that are the same on both sides are left alone."""
     from fnmatch import fnmatchcase
 
@@ -143,11 +144,45 @@ async def _several(lines: list[str], work: Copy, here: Place, patterns: tuple[st
     await _apart(here, chosen)
     compared = [] if work.wanted or work.referrers else await each(partial(_is_same, work), chosen)
     changed = [name for name, same in zip(chosen, compared, strict=True) if not same] if compared else chosen
-    for name in changed:
-        manifest = await work.image(name, [_tag(name)])
-        lines.append(f"{_tag(name)}: {manifest.digest}")
-    there = len(chosen) - len(changed)
-    lines.append(f"{len(changed):,} of {len(chosen):,} tags copied, {there:,} were there. {_summary(work)}")
+    await _together(lines, work, there, changed)
+    same = len(chosen) - len(changed)
+    lines.append(f"{len(changed):,} of {len(chosen):,} tags copied, {same:,} were there. {_summary(work)}")
+
+
+async def _together(lines: list[str], work: Copy, there: Place, names: list[str]) -> None:
+    """A few images at a time; after a failure none is begun any more. Told is what is there, and named there."""
+    from lading.cli.client.places import each
+
+    done: dict[str, str] = {}
+    failed: list[LadingError] = []
+
+    async def one(name: str) -> None:
+        if failed:
+            return
+        try:
+            done[name] = (await work.image(name, [_tag(name)])).digest
+        except LadingError as error:
+            failed.append(error)
+
+    try:
+        with _named_at_once(there):
+            await each(one, names)
+    except LadingError:  # the names could not be written
+        done.clear()
+        raise
+    finally:
+        lines += [f"{_tag(name)}: {done[name]}" for name in names if name in done]
+    if failed:
+        raise failed[0]
+
+
+def _named_at_once(there: Place) -> AbstractContextManager[None]:
+    """Where names are in one file, that is written once for all of them."""
+    if there.host:
+        return nullcontext()
+    from lading.remotes.layout import Layout
+
+    return there.client.together() if isinstance(there.client, Layout) else nullcontext()
 
 
 async def _is_same(work: Copy, name: str) -> bool:
