@@ -59,6 +59,19 @@ def test_docker_loads_an_image_that_buildx_pushed(
     assert user("manifest", "--digest", f"{registry.host}/{name}:v2").strip() == index.digest
 
 
+def test_docker_loads_an_image_with_a_foreign_layer(
+    registry: RegistryServer, engine: Engine, user: User, name: str, tmp_path: Path
+) -> None:
+    image = images.foreign(name)
+    remote = f"{registry.host}/{name}:v1"
+    with Client(registry) as client:
+        client.push(name, image, "v1")
+    user("pull", remote, "--output", tmp_path / "image.tar")
+    assert f"Loaded image: {remote}" in engine.docker("load", "--input", tmp_path / "image.tar").stdout
+    assert engine.image_id(remote) == image.config.digest
+    engine.forget(remote)
+
+
 def test_an_image_of_the_engine_is_pushed(
     registry: RegistryServer, engine: Engine, user: User, name: str, tmp_path: Path
 ) -> None:

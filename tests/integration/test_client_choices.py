@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import images
 from tests.support.client import User
+from tests.support.http import Client
 from tests.support.lading import Lading
 from tests.support.scripted import Answer, Asked, Scripted, json_answer
 
@@ -279,3 +280,28 @@ def test_what_one_tag_lacks_keeps_no_other_that_was_begun_from_coming(user: User
         assert (done.returncode, done.stdout) == (3, f"a: {one.digest}\nc: {one.digest}\n")
         assert "does not have the blob" in done.stderr
         assert user("tags", target).split() == ["a", "c"]
+
+
+def test_a_foreign_layer_is_in_an_archive_or_there_is_none(
+    user: User, registry: Lading, name: str, tmp_path: Path
+) -> None:
+    image, repository = images.foreign("windows"), name.partition("/")[2]
+    with Client(registry) as client:
+        for blob in (image.config, image.layers[1]):
+            client.push_blob(repository, blob)
+        client.push_manifest(repository, image.manifest, "v1")
+        for words in (["pull", f"{name}:v1", "-o"], ["copy", f"{name}:v1"]):
+            path = tmp_path / f"{words[0]}.tar"
+            said = user(*words, path if words[0] == "pull" else f"archive:{path}", status=3)
+            assert f"does not have {repository}@{image.layers[0].digest}" in said
+            assert "lies only at https://layers.example/base" in said
+            assert not path.exists()
+        user("copy", f"{name}:v1", f"oci:{tmp_path}/folder:v1")
+        assert "docker load" in user("copy", f"oci:{tmp_path}/folder", f"archive:{tmp_path}/x.tar", status=3)
+        client.push_blob(repository, image.layers[0])
+    user("pull", f"{name}:v1", "--output", tmp_path / "whole.tar")
+    with tarfile.open(tmp_path / "whole.tar") as tar:
+        [listed] = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert set(listed["Layers"]) <= set(tar.getnames())
+    user("push", tmp_path / "whole.tar", f"{name}:v2")
+    assert digest(user, f"{name}:v2") == image.digest

@@ -157,6 +157,17 @@ def image_manifest(
     return Blob(document["mediaType"], encode(document))
 
 
+def foreign(seed: object) -> Image:
+    """An image as Windows has them: its first layer need not be in a registry."""
+    plain = image(seed, (3000, 3000), docker=True)
+    base = Blob("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", plain.layers[0].data)
+    document = json.loads(plain.manifest.data)
+    document["layers"][0] = base.descriptor(urls=["https://layers.example/base"])
+    return Image(
+        plain.platform, plain.config, (base, plain.layers[1]), plain.diffs, Blob(DOCKER_MANIFEST, encode(document))
+    )
+
+
 def index(
     seed: object,
     platforms: Sequence[str] = ("linux/amd64", "linux/arm64/v8"),

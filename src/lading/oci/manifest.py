@@ -94,6 +94,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         own = tuple(layer for layer in self.layers if not mediatypes.is_foreign(layer.media_type))
         return (self.config, *own) if self.config else own
 
+    def foreign(self) -> tuple[Descriptor, ...]:
+        """Layers that may lie elsewhere, at the URLs they name; some registries hold them all the same."""
+        return tuple(layer for layer in self.layers if mediatypes.is_foreign(layer.media_type))
+
     def urls(self) -> tuple[str, ...]:
         """Every URL its descriptors name."""
         return tuple(url for d in (*self.layers, *self.children) for url in d.urls or ())

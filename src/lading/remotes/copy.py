@@ -98,6 +98,7 @@ class Copy:
     the same registry, so that blobs can be mounted; ``mounts`` names other repositories of the target's where a blob
     may be. ``referrers`` takes signatures and the like along, ``beside`` also
     those that cosign finds by a tag. ``pace`` holds bytes back.
+    ``complete`` is for a target that is of no use without foreign layers, too: an archive for an engine.
     ``thorough`` is for a target that holds nobody to the protocol's rule that what is there has all that it names.
     """
 
@@ -108,6 +109,7 @@ class Copy:
     same: bool = False
     referrers: bool = False
     beside: bool = False
+    complete: bool = False
     thorough: bool = False
     mounts: Callable[[Descriptor], Awaitable[Sequence[str]]] | None = None
     pace: Pace | None = None
@@ -143,7 +145,9 @@ class Copy:
                 await self._tree(below, [child.digest], depth + 1)
         # an index may list blobs among its manifests, as a build cache does
         blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
-        await self._together([partial(self._blob, blob) for blob in _once(blobs)])
+        foreign = [partial(self._foreign, layer) for layer in _once(manifest.foreign() if self.complete else ())]
+        # first what may not be there: all else would come in vain
+        await self._together([*foreign, *(partial(self._blob, blob) for blob in _once(blobs))])
         for name in names:
             await self.target.client.put_manifest(self.target.repository, name, manifest)
         self.report.manifests += 1
@@ -184,6 +188,17 @@ class Copy:
                 del self._blobs[blob.digest]
                 moving.cancel()
                 await asyncio.gather(moving, return_exceptions=True)
+
+    async def _foreign(self, layer: Descriptor) -> None:
+        try:
+            await self._blob(layer)
+        except errors.BlobUnknown as error:
+            there = f"only at {layer.urls[0][:200]}" if layer.urls else "elsewhere"
+            raise errors.BlobUnknown(
+                f"{error.message}: this layer, as Windows images have them, lies {there}, and an archive needs every "
+                "layer for docker load. Take another platform's image (--platform), or write a folder instead of an "
+                "archive, which leaves such a layer where it is"
+            ) from None
 
     async def _move(self, blob: Descriptor) -> None:
         async with self._turns:
@@ -254,5 +269,5 @@ class _Watched:
 
 
 def _once(blobs: Sequence[Descriptor]) -> list[Descriptor]:
-    """Each digest once: an image may have the same layer twice. A foreign layer lies elsewhere and is left there."""
+    """Each digest once: an image may have the same layer twice."""
     return list({blob.digest: blob for blob in blobs}.values())

@@ -74,7 +74,7 @@ async def _copy(
     create: bool,
     quiet: bool,
 ) -> None:
-    from lading.cli.client.places import Places
+    from lading.cli.client.places import Places, split
     from lading.cli.client.progress import watching
     from lading.cli.client.wishes import missing_tag, prepared, wanted
     from lading.oci.reference import Reference
@@ -104,6 +104,7 @@ async def _copy(
                 same=same,
                 referrers=referrers,
                 beside=referrers,
+                complete=split(target)[0] == "archive",
                 watch=watch,
             )
             async with made:

@@ -88,11 +88,19 @@ async def _pull(
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         source = places.at(reference)
         tags = [tag async for tag in source.client.tags(source.repository)] if all_tags else [""]
-        target = await places.target(_target(reference, output), reference)
+        place = _target(reference, output)
+        target = await places.target(place, reference)
         chosen = None if all_platforms else wanted(platform) if platform else machine()
         with watching("pull", quiet=quiet) as watch:
             sides = Side(source.client, source.repository), Side(target.client, target.repository)
-            copy = Copy(*sides, wanted=chosen, exact=platform is not None, thorough=output is None, watch=watch)
+            copy = Copy(
+                *sides,
+                wanted=chosen,
+                exact=platform is not None,
+                complete=place.startswith("archive:"),
+                thorough=output is None,
+                watch=watch,
+            )
             for tag in tags:
                 told = reference.tagged(tag) if tag else reference
                 name = (
