@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -393,6 +394,21 @@ def test_a_login_that_stays_after_a_logout(user: User) -> None:
     user.environment["DOCKER_AUTH_CONFIG"] = text
     assert "DOCKER_AUTH_CONFIG has a login" in user.run("logout", "r.lab").stderr
     assert user("logout", "other.lab") == "Not logged in to other.lab\n"
+
+
+def test_a_login_is_kept_in_the_file_that_was_named(user: User, registry: Lading) -> None:
+    """As podman does: what is read first is also what a new login changes."""
+    file = user.home / "auth.json"
+    user("login", "-u", "docker", "--password-stdin", registry.host, stdin="secret")
+    user.environment["REGISTRY_AUTH_FILE"] = str(file)
+    for name in ("alice", "bob"):
+        user("login", "-u", name, "--password-stdin", registry.host, stdin="secret")
+        pair = json.loads(file.read_text())["auths"][registry.host]["auth"]
+        assert base64.b64decode(pair).decode() == f"{name}:secret"
+    done = user.run("logout", registry.host)
+    assert done.stdout == f"Removed the login to {registry.host}\n"
+    assert f"config.json has a login to {registry.host} that goes on being used; docker logout" in done.stderr
+    assert json.loads(file.read_text())["auths"] == {}
 
 
 def test_a_broken_config_is_told_before_a_password_travels(user: User, registry: Lading) -> None:

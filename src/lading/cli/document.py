@@ -85,7 +85,8 @@ def _ends() -> Iterator[str]:
 _VARIABLES = {
     "DOCKER_CONFIG": "the folder of docker's `config.json`, instead of `~/.docker`",
     "DOCKER_AUTH_CONFIG": "the text of a `config.json`; asked before the file",
-    "REGISTRY_AUTH_FILE": "podman's `auth.json`, instead of its usual places",
+    "REGISTRY_AUTH_FILE": "an `auth.json` of podman's, instead of its usual places: asked before docker's `config.json`, "
+    "and written by `lading login`",
     "DOCKER_HOST": "the socket of a docker engine, `unix://…`",
     "GITHUB_TOKEN`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_…`, `AWS_…`, `CI_REGISTRY_…": "logins of vendors, where nobody logged in; see "
     "[other registries](../how-to/registries/README.md)",

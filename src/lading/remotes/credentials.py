@@ -4,11 +4,12 @@ In this order, the first that knows the registry decides:
 
 1. what was given for this command (``--username``, ``--password-stdin``);
 2. ``DOCKER_AUTH_CONFIG``, the text of a ``config.json``, as GitLab's runners have it;
-3. ``config.json`` of docker (in ``DOCKER_CONFIG`` or ``~/.docker``): a helper for this registry, else the helper for
+3. the ``auth.json`` that ``REGISTRY_AUTH_FILE`` names, as for podman and skopeo: whoever sets that means it;
+4. ``config.json`` of docker (in ``DOCKER_CONFIG`` or ``~/.docker``): a helper for this registry, else the helper for
    all, else what the file itself has;
-4. ``auth.json`` of podman (``REGISTRY_AUTH_FILE``, else ``$XDG_RUNTIME_DIR/containers/auth.json``), where a longer path
-   of a repository goes before a shorter one;
-5. what the registry's vendor gives to this machine or this job (``adapters/vendors.py``), where the caller allows it.
+5. without that variable, ``auth.json`` where podman keeps it (``$XDG_RUNTIME_DIR/containers/auth.json``). In either
+   file of podman's a longer path of a repository goes before a shorter one;
+6. what the registry's vendor gives to this machine or this job (``adapters/vendors.py``), where the caller allows it.
 
 Credentials are read when a registry asks for them, and never written to a log.
 """
@@ -77,8 +78,15 @@ class Keyring:
 
     @property
     def docker(self) -> DockerConfig:
-        """The file of docker itself, which ``login`` writes."""
+        """The file of docker itself."""
         return DockerConfig(docker_folder(self._environment) / "config.json")
+
+    def kept(self, host: str) -> tuple[DockerConfig, list[str]]:
+        """The file that ``login`` writes, so that it is read before others, and what a registry may be called in it, the usual name first."""
+        named = self._environment.get("REGISTRY_AUTH_FILE")
+        if named and Path(named) != self.docker.path:
+            return DockerConfig(Path(named)), [host, *(key for key in keys(host) if key != host)]
+        return self.docker, keys(host)
 
     async def find(self, host: str, repository: str = "") -> Credential:
         """What to say to this registry; an empty one when nothing is known. Asked once, remembered until it ends."""
@@ -93,28 +101,21 @@ class Keyring:
             return found
         if text := self._environment.get("DOCKER_AUTH_CONFIG"):
             given = DockerConfig.of(text, "DOCKER_AUTH_CONFIG")
-            if found := await _of_docker(given, host, repository):
+            if found := await _of(given, keys(host), host, repository):
                 return found
-        if found := await _of_docker(self.docker, host, ""):
-            return found
-        for path in self._podman():
-            file = DockerConfig(path)
-            helper = file.helper(host)
-            found = (await _ask(helper, host) if helper else None) or _entry(file, host, repository)
-            if found:
+        for file, names, below in self._files(host, repository):
+            if found := await _of(file, names, host, below):
                 return found
         return (await self._made(host) if self._ambient else None) or Credential()
 
     async def elsewhere(self, host: str) -> str:
-        """Which other place than docker's file has a login to a host: DOCKER_AUTH_CONFIG, or a file of podman's."""
+        """Which other place than the file that ``login`` writes has a login to a host: DOCKER_AUTH_CONFIG, or a file."""
         text = self._environment.get("DOCKER_AUTH_CONFIG")
-        if text and await _of_docker(DockerConfig.of(text, "DOCKER_AUTH_CONFIG"), host, ""):
+        if text and await _of(DockerConfig.of(text, "DOCKER_AUTH_CONFIG"), keys(host), host, ""):
             return "DOCKER_AUTH_CONFIG"
-        for path in self._podman():
-            file = DockerConfig(path)
-            helper = file.helper(host)
-            if (helper and await _ask(helper, host)) or _entry(file, host, ""):
-                return str(path)
+        for file, names, _ in self._files(host, ""):
+            if file.path != self.kept(host)[0].path and await _of(file, names, host, ""):
+                return str(file.path)
         return ""
 
     async def _made(self, host: str) -> Credential | None:
@@ -126,18 +127,19 @@ class Keyring:
         made = self._found[host, ""] = await self._ambient(host, self._environment) or Credential()
         return made
 
-    def _podman(self) -> Iterator[Path]:
+    def _files(self, host: str, repository: str) -> Iterator[tuple[DockerConfig, list[str], str]]:
+        """The files, in their order, with what the registry is called in each and the repository it may tell apart."""
         named = self._environment.get("REGISTRY_AUTH_FILE")
-        runtime = self._environment.get("XDG_RUNTIME_DIR")
-        config = self._environment.get("XDG_CONFIG_HOME") or _home(self._environment) / ".config"
         if named:
-            yield Path(named)
+            yield DockerConfig(Path(named)), [host], repository
+        yield self.docker, keys(host), ""
+        if named:
             return
-        if runtime:
-            yield Path(runtime) / "containers" / "auth.json"
-        else:
-            yield Path(f"/run/containers/{os.getuid()}/auth.json")
-        yield Path(config) / "containers" / "auth.json"
+        runtime = self._environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
+        config = self._environment.get("XDG_CONFIG_HOME") or _home(self._environment) / ".config"
+        place = "containers" if self._environment.get("XDG_RUNTIME_DIR") else ""
+        for path in (Path(runtime, place, "auth.json"), Path(config, "containers", "auth.json")):
+            yield DockerConfig(path), [host], repository
 
 
 def docker_folder(environment: Mapping[str, str]) -> Path:
@@ -150,9 +152,9 @@ def _home(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HOME") or Path.home())
 
 
-async def _of_docker(file: DockerConfig, host: str, repository: str) -> Credential | None:
-    """What docker finds with this file: by a helper that it names, else in itself."""
-    for key in keys(host):
+async def _of(file: DockerConfig, names: list[str], host: str, repository: str) -> Credential | None:
+    """What is found with a file: by a helper that it names for one of the registry's names, else in itself."""
+    for key in names:
         helper = file.helper(key)
         if helper and (found := await _ask(helper, key)):
             return found

@@ -76,7 +76,7 @@ async def test_what_docker_takes(tmp_path: Path, home: dict[str, str]) -> None:
 
 
 async def test_the_order(tmp_path: Path, home: dict[str, str]) -> None:
-    """Given, then the environment's text, then docker's file, then podman's."""
+    """Given, then the environment's text, then the file it names, then docker's file, then podman's."""
 
     def auths(user: str) -> dict[str, Any]:
         return {"auths": {"r.lab": {"auth": pair(user, "p")}}}
@@ -87,7 +87,12 @@ async def test_the_order(tmp_path: Path, home: dict[str, str]) -> None:
     assert (await Keyring(home).find("r.lab")).username == "docker"
     elsewhere = write(tmp_path / "elsewhere" / "config.json", auths("elsewhere"))
     assert (await Keyring({**home, "DOCKER_CONFIG": str(elsewhere.parent)}).find("r.lab")).username == "elsewhere"
-    text = {**home, "DOCKER_AUTH_CONFIG": json.dumps(auths("text"))}
+    named = {**home, "REGISTRY_AUTH_FILE": str(write(tmp_path / "named.json", auths("named")))}
+    assert (await Keyring(named).find("r.lab")).username == "named"
+    write(tmp_path / "named.json", {})
+    assert (await Keyring(named).find("r.lab")).username == "docker"
+    write(tmp_path / "named.json", auths("named"))
+    text = {**named, "DOCKER_AUTH_CONFIG": json.dumps(auths("text"))}
     assert (await Keyring(text).find("r.lab")).username == "text"
     assert (await Keyring(text, {"r.lab": Credential("given", "p")}).find("r.lab")).username == "given"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,7 @@ def login(
     """Log in to the registry SERVER (HOST or HOST:PORT; docker.io when none is named).
 
     What is kept goes where docker keeps it: to the credential helper that its config.json names, else into that file.
-    docker and podman use the same login.
+    docker and podman use the same login. Where REGISTRY_AUTH_FILE names a file, it goes into that one, as podman's does.
     """
     from lading.cli.client.places import run
 
@@ -82,25 +83,23 @@ async def _login(host: str, username: str, password: str, *, plain_http: bool, i
     from lading.cli.client.places import Places
     from lading.remotes.credentials import Keyring
 
-    docker = Keyring().docker
-    docker.names()  # a broken file is told before a password travels
+    file, names = Keyring().kept(host)
+    file.names()  # a broken file is told before a password travels
     async with Places(plain_http=plain_http, insecure=insecure) as places:
         credential = await places.registry(host).session.login(username, password)
-    await _keep(docker, host, credential)
+    await _keep(file, names[0], credential)
 
 
-async def _keep(docker: DockerConfig, host: str, credential: Credential) -> None:
+async def _keep(file: DockerConfig, key: str, credential: Credential) -> None:
     from lading.remotes import helpers
-    from lading.remotes.credentials import keys
 
-    key = keys(host)[0]
-    if helper := docker.helper(key):
+    if helper := file.helper(key):
         name = "<token>" if credential.identity_token else credential.username
         await helpers.store(helper, key, name, credential.identity_token or credential.password)
-        docker.mark(key)
+        file.mark(key)
         return
-    docker.store(key, credential.username, credential.password, credential.identity_token)
-    click.echo(f"The login is kept unencrypted in {docker.path}; a credential helper keeps it better.", err=True)
+    file.store(key, credential.username, credential.password, credential.identity_token)
+    click.echo(f"The login is kept unencrypted in {file.path}; a credential helper keeps it better.", err=True)
 
 
 @click.command()
@@ -114,7 +113,8 @@ def logout(server: str) -> None:
     if known or not elsewhere:
         click.echo(f"Removed the login to {host}" if known else f"Not logged in to {host}")
     if elsewhere:
-        hint = f"; podman logout {host} forgets it" if elsewhere.startswith("/") else ""
+        program = "docker" if Path(elsewhere).name == "config.json" else "podman"
+        hint = f"; {program} logout {host} forgets it" if elsewhere.startswith("/") else ""
         click.echo(f"lading: {elsewhere} has a login to {host} that goes on being used{hint}", err=True)
 
 
@@ -124,19 +124,19 @@ async def _logout(host: str) -> tuple[bool, str]:
     :class:`CredentialsError` where a helper keeps the only one there may be.
     """
     from lading.remotes import helpers
-    from lading.remotes.credentials import Keyring, keys
+    from lading.remotes.credentials import Keyring
 
     keyring = Keyring(os.environ)
-    docker = keyring.docker
+    file, names = keyring.kept(host)
     known = False
     failure: CredentialsError | None = None
-    for key in keys(host):
-        if helper := docker.helper(key):
+    for key in names:
+        if helper := file.helper(key):
             try:
                 known |= await helpers.erase(helper, key)
             except CredentialsError as error:
                 failure = error
-        known |= docker.erase(key) and failure is None  # beside a helper it is an empty mark
+        known |= file.erase(key) and failure is None  # beside a helper it is an empty mark
     if failure and not known:
         raise failure
     try:
