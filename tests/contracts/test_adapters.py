@@ -96,7 +96,9 @@ async def test_each_login_is_taken(kind: type[Vendor], login: str, world: Callab
     vendor = kind()
     world(vendor)
     async with client(vendor) as adapter:
-        assert await adapter.registry.session.login(*vendor.logins[login]) == Credential(*vendor.logins[login])
+        assert await adapter.registry.session.login(Credential(*vendor.logins[login])) == Credential(
+            *vendor.logins[login]
+        )
         assert vendor.scopes == [], "a login asks for nothing that it might be refused"
     async with client(vendor, login) as adapter:
         assert await adapter.registry.resolve(vendor.private, "v1")
@@ -107,7 +109,7 @@ async def test_a_login_that_is_none_is_refused(vendor: Vendor, world: Callable[[
     user, _ = vendor.logins[any_login(vendor)]
     async with client(vendor) as adapter:
         with pytest.raises(errors.Unauthenticated) as found:
-            await adapter.registry.session.login(user, "not-the-password")
+            await adapter.registry.session.login(Credential(user, "not-the-password"))
     assert "not-the-password" not in found.value.message
 
 

@@ -359,11 +359,29 @@ def test_a_password_is_asked_for_or_warned_about(user: User, secure: RegistrySer
     assert "use --password-stdin" in done.stderr
     assert PASSWORD not in done.stdout + done.stderr
     assert done.returncode == 0
+    user("logout", secure.host)
     prompted = user.run("login", secure.host, stdin=f"alice\n{PASSWORD}\n")
     assert prompted.stdout.endswith("Login Succeeded\n"), prompted.stderr
     assert "needs --username" in user("login", "--password-stdin", secure.host, stdin="x", status=2)
+    user("logout", secure.host)
     for given in ("", "alice\n"):
         assert "give the password to --password-stdin" in user.run("login", secure.host, stdin=given).stderr
+
+
+def test_a_login_that_is_there_is_tried_first(user: User, secure: RegistryServer) -> None:
+    trust(user, secure)
+    user("login", "-u", "alice", "--password-stdin", secure.host, stdin=PASSWORD)
+    done = user.run("login", secure.host)
+    assert (done.returncode, done.stdout) == (0, "Login Succeeded\n"), done.stderr
+    assert "Authenticating with the login of alice that is here already" in done.stderr
+    assert "does not know this user" in user("login", "-u", "bob", "--password-stdin", secure.host, stdin="x", status=4)
+    file = user.home / ".docker" / "config.json"
+    old = base64.b64encode(b"alice:old").decode()
+    file.write_text(json.dumps({"auths": {secure.host: {"auth": old}}}))
+    asked = user.run("login", secure.host, stdin=f"alice\n{PASSWORD}\n")
+    assert asked.returncode == 0
+    assert "does not know this user with this password\n" in asked.stderr
+    assert json.loads(file.read_text())["auths"][secure.host]["auth"] != old
 
 
 def test_a_logout_that_a_helper_refuses(user: User, tmp_path: Path) -> None:

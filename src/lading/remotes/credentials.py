@@ -88,6 +88,11 @@ class Keyring:
             return DockerConfig(Path(named)), [host, *(key for key in keys(host) if key != host)]
         return self.docker, keys(host)
 
+    async def had(self, host: str) -> Credential | None:
+        """What is in that file, or with the helper that it names."""
+        file, names = self.kept(host)
+        return await _of(file, names, host, "")
+
     async def find(self, host: str, repository: str = "") -> Credential:
         """What to say to this registry; an empty one when nothing is known. Asked once, remembered until it ends."""
         key = (host, repository)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Self
 
 from lading import errors
@@ -80,9 +81,8 @@ class Session:
             self._greeted = True
         return self.authorizer.challenge
 
-    async def login(self, username: str, password: str) -> Credential:
-        """Whether the registry takes this user and password; what is to be kept of them."""
-        credential = Credential(username, password)
+    async def login(self, credential: Credential) -> Credential:
+        """Whether the registry takes this; what is to be kept of it. ``Unauthenticated`` where it does not."""
         base = await self.transport.base()
         answer = await self._waiting("GET", f"{base}/v2/", {}, None, again=True)
         await answer.aclose()
@@ -94,6 +94,8 @@ class Session:
                 raise errors.BadAnswer(f"{self.host} asks for a login of a kind that is not known here")
             credential = await self.authorizer.login(credential, found)
             header = {"authorization": await self.authorizer.header(())}
+            if credential.identity_token and self.authorizer.refresh_token:  # it may be another one each time
+                credential = replace(credential, identity_token=self.authorizer.refresh_token)
             answer = await self._waiting("GET", f"{base}/v2/", header, None, again=True)
             await answer.aclose()
             if answer.status_code == 401:

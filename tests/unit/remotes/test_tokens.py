@@ -223,14 +223,14 @@ async def test_a_challenge_nobody_can_answer(challenge: str) -> None:
 async def test_a_login_is_tried_and_a_refresh_token_kept(guarded: Guarded) -> None:
     guarded.answer["refresh_token"] = "long-lived"
     async with Session(guarded.far_side.host, Keyring({"HOME": "/nonexistent"}), HURRIED) as session:
-        kept = await session.login("alice", "secret")
+        kept = await session.login(Credential("alice", "secret"))
     assert kept == Credential("alice", identity_token="long-lived")
     assert guarded.forms[0]["offline_token"] == ["true"]
 
 
 async def test_a_login_without_a_refresh_token_keeps_the_password(guarded: Guarded) -> None:
     async with Session(guarded.far_side.host, Keyring({"HOME": "/nonexistent"}), HURRIED) as session:
-        assert await session.login("alice", "secret") == Credential("alice", "secret")
+        assert await session.login(Credential("alice", "secret")) == Credential("alice", "secret")
 
 
 async def test_a_wrong_login_is_told(guarded: Guarded) -> None:
@@ -239,4 +239,13 @@ async def test_a_wrong_login_is_told(guarded: Guarded) -> None:
     )
     async with Session(guarded.far_side.host, Keyring({"HOME": "/nonexistent"}), HURRIED) as session:
         with pytest.raises(errors.Unauthenticated):
-            await session.login("alice", "wrong")
+            await session.login(Credential("alice", "wrong"))
+
+
+@pytest.mark.parametrize("user", ["alice", ""], ids=["from a file", "from a helper"])
+async def test_a_token_that_was_kept_is_tried_and_renewed(guarded: Guarded, user: str) -> None:
+    guarded.answer["refresh_token"] = "next"
+    async with Session(guarded.far_side.host, Keyring({"HOME": "/nonexistent"}), HURRIED) as session:
+        kept = await session.login(Credential(user, identity_token="first"))
+    assert kept == Credential(user, identity_token="next")
+    assert guarded.forms[0]["refresh_token"] == ["first"]

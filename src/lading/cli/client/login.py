@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.client import options
-from lading.errors import CredentialsError, Invalid
+from lading.errors import CredentialsError, Denied, Invalid, Unauthenticated
 from lading.oci.reference import DEFAULT_HOST, is_host
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ def login(
     """Log in to the registry SERVER (HOST or HOST:PORT; docker.io when none is named).
 
     What is kept goes where docker keeps it: to the credential helper that its config.json names, else into that file.
-    docker and podman use the same login. Where REGISTRY_AUTH_FILE names a file, it goes into that one, as podman's does.
+    docker and podman use the same login. Without a username and a password, a login that is there already is tried
+    first, and another one asked for only where that is refused. Where REGISTRY_AUTH_FILE names a file, it goes into that one, as podman's does.
     """
     from lading.cli.client.places import run
+    from lading.remotes.credentials import Credential
 
     host = server_name(server)
     if password is not None:
@@ -46,6 +48,9 @@ def login(
         if not username:
             raise click.UsageError("--password-stdin needs --username")
         password = _piped()
+    if not username and password is None and run(_is_in(host, plain_http=plain_http, insecure=insecure)):
+        click.echo("Login Succeeded")
+        return
     if sys.stdin is None and not (username and password):
         raise Invalid(f"there is no standard input to ask on; {_UNASKED}")
     try:
@@ -60,8 +65,26 @@ def login(
     if not username or not password:
         raise Invalid("a login needs a username and a password")
     _check(username, password)
-    run(_login(host, username, password, plain_http=plain_http, insecure=insecure))
+    run(_login(host, Credential(username, password), plain_http=plain_http, insecure=insecure))
     click.echo("Login Succeeded")
+
+
+async def _is_in(host: str, *, plain_http: bool, insecure: bool) -> bool:
+    """Whether there is a login that is taken still."""
+    from lading.remotes.credentials import Keyring
+
+    had = await Keyring().had(host)
+    if not had:
+        return False
+    who = f" of {had.username}" if had.username else ""
+    click.echo(f"Authenticating with the login{who} that is here already …", err=True)
+    try:
+        await _login(host, had, had, plain_http=plain_http, insecure=insecure)
+    except (Unauthenticated, Denied) as error:
+        # what it says to do next is what is being done
+        click.echo(f"lading: {error.message.partition('; log in with')[0]}", err=True)
+        return False
+    return True
 
 
 def _piped() -> str:
@@ -79,15 +102,18 @@ def _check(username: str, password: str) -> None:
         raise Invalid("username and password must be UTF-8 text") from None
 
 
-async def _login(host: str, username: str, password: str, *, plain_http: bool, insecure: bool) -> None:
+async def _login(
+    host: str, given: Credential, had: Credential | None = None, *, plain_http: bool, insecure: bool
+) -> None:
     from lading.cli.client.places import Places
     from lading.remotes.credentials import Keyring
 
     file, names = Keyring().kept(host)
     file.names()  # a broken file is told before a password travels
     async with Places(plain_http=plain_http, insecure=insecure) as places:
-        credential = await places.registry(host).session.login(username, password)
-    await _keep(file, names[0], credential)
+        credential = await places.registry(host).session.login(given)
+    if credential != had:
+        await _keep(file, names[0], credential)
 
 
 async def _keep(file: DockerConfig, key: str, credential: Credential) -> None:
