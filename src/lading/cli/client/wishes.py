@@ -11,6 +11,7 @@ from lading.oci.reference import Reference
 
 if TYPE_CHECKING:
     from lading.oci.manifest import Platform
+    from lading.remotes.adapters.base import Adapter
     from lading.remotes.base import RegistryClient
     from lading.remotes.http import HttpRegistry
 
@@ -58,16 +59,24 @@ async def prepared(registry: HttpRegistry | None, repository: str, *, create: bo
     if registry is None:
         yield
         return
-    if create:
-        await (await adapter(registry)).prepare(repository)
+    vendor = await adapter(registry) if create else None
+    if vendor:
+        await vendor.prepare(repository)
     try:
         yield
     except (Missing, Denied) as error:
-        if create or not error.message.startswith(registry.host) or not (vendor := await adapter(registry)).makes:
+        if not error.message.startswith(registry.host):
             raise
-        raise type(error)(
-            f"{error.message}. {registry.host} wants {vendor.makes} made before a push: --create does it"
-        ) from None
+        if vendor is None:
+            hint = _hint(await adapter(registry))
+        else:  # who is not let in has another trouble than what could not be made
+            hint = vendor.hindered if isinstance(error, Missing) else ""
+        raise (type(error)(f"{error.message}. {hint}") if hint else error) from None
+
+
+def _hint(vendor: Adapter) -> str:
+    host = vendor.registry.host
+    return f"{host} wants {vendor.makes} made before a push: --create does it" if vendor.makes else ""
 
 
 def few_left(limits: Mapping[str, str]) -> str:

@@ -19,6 +19,8 @@ class Adapter:
 
     def __init__(self, registry: HttpRegistry) -> None:
         self.registry = registry
+        self.hindered = ""
+        """Why :meth:`prepare` could not even look, in words for whom it turns out to matter; nothing where it did."""
 
     @staticmethod
     def is_it(challenge: Challenge, host: str) -> bool:  # noqa: ARG004 - the vendors' signature

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from lading.remotes import answers
 from lading.remotes.adapters.base import Adapter, inside
 from lading.remotes.adapters.service import Service
 from lading.remotes.challenge import Challenge
+from lading.remotes.credentials import Credential
 from lading.remotes.http import HttpRegistry
 from lading.remotes.tokens import basic
 
@@ -22,7 +23,7 @@ class Harbor(Adapter):
 
     def __init__(self, registry: HttpRegistry) -> None:
         super().__init__(registry)
-        self._api = Service(registry.session, "/api/v2.0", self._headers)
+        self._api = _service(registry, self._login)
 
     @staticmethod
     def is_it(challenge: Challenge, host: str) -> bool:  # noqa: ARG004 - the vendors' signature
@@ -50,12 +51,7 @@ class Harbor(Adapter):
         project, slash, _ = repository.partition("/")
         if not slash:
             raise Invalid(f"{self.registry.host}/{repository}: a repository there is PROJECT/NAME")
-        path = f"/projects?project_name={quote(project)}"
-        if await self._api.send("HEAD", path, f"the project {project}", expect=(200, 404)) == 200:
-            return False
-        made = {"project_name": project, "metadata": {"public": "false"}}
-        # 409: somebody else was faster
-        return await self._api.send("POST", "/projects", f"to make {project}", made, expect=(201, 409)) == 201
+        return await make_project(self.registry, project, await self._login())
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         project, _, name = repository.partition("/")
@@ -66,7 +62,29 @@ class Harbor(Adapter):
         except Missing as error:
             raise ManifestUnknown(error.message) from None
 
-    async def _headers(self) -> dict[str, str]:
-        credential = await self.registry.session.keyring.find(self.registry.host)
+    async def _login(self) -> Credential:
+        return await self.registry.session.keyring.find(self.registry.host)
+
+
+async def make_project(registry: HttpRegistry, project: str, login: Credential) -> bool:
+    """Make a private project behind the API, where there is none; whether one was made."""
+
+    async def known() -> Credential:
+        return login
+
+    api = _service(registry, known)
+    path = f"/projects?project_name={quote(project)}"
+    if await api.send("HEAD", path, f"the project {project}", expect=(200, 404)) == 200:
+        return False
+    made = {"project_name": project, "metadata": {"public": "false"}}
+    # 409: somebody else was faster
+    return await api.send("POST", "/projects", f"to make {project}", made, expect=(201, 409)) == 201
+
+
+def _service(registry: HttpRegistry, login: Callable[[], Awaitable[Credential]]) -> Service:
+    async def headers() -> dict[str, str]:
+        known = await login()
         # an empty one where nobody is logged in: no token of the registry's is to be sent, the API takes none
-        return {"authorization": basic(credential.username, credential.password) if credential.password else ""}
+        return {"authorization": basic(known.username, known.password) if known.password else ""}
+
+    return Service(registry.session, "/api/v2.0", headers)

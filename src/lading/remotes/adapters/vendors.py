@@ -30,7 +30,7 @@ _VENDORS: dict[str, str] = {
 """Where the adapter of a host is, by a pattern for the whole host."""
 
 
-_ANYWHERE = ("harbor:Harbor", "gitlab:GitLab", "quay:Quay")
+_ANYWHERE = ("harbor:Harbor", "lading:Lading", "gitlab:GitLab", "quay:Quay")
 """The adapters of what anybody may run: such a registry is known by how it asks for a login."""
 
 
