@@ -305,3 +305,15 @@ def test_a_foreign_layer_is_in_an_archive_or_there_is_none(
         assert set(listed["Layers"]) <= set(tar.getnames())
     user("push", tmp_path / "whole.tar", f"{name}:v2")
     assert digest(user, f"{name}:v2") == image.digest
+
+
+def test_an_image_without_a_tag_is_called_latest_everywhere(user: User, name: str, tmp_path: Path) -> None:
+    image = images.image("one")
+    user("push", layout(tmp_path / "in", (image, {})), name)
+    user("pull", name, "--output", tmp_path / "pulled")
+    user("copy", name, f"oci:{tmp_path}/copied")
+    user("pull", name, "--output", tmp_path / "pulled.tar")
+    user("pull", f"{name}@{image.digest}", "--output", tmp_path / "by-digest")
+    for place in (f"oci:{tmp_path}/pulled", f"oci:{tmp_path}/copied", f"archive:{tmp_path}/pulled.tar"):
+        assert digest(user, f"{place}:latest") == digest(user, place) == image.digest
+    assert user("tags", f"oci:{tmp_path}/by-digest") == ""

@@ -190,7 +190,7 @@ class Places(AsyncExitStack):
         return Place(client, "", name or ("" if several else await _only(client, text, like)), title=str(path))
 
     async def target(self, text: str, named: Reference | None = None) -> Place:
-        """Where to write; a folder or an archive is made. ``named`` is what an archive's image is called."""
+        """Where to write; a folder or an archive is made. ``named`` is what the image in it is called; docker's tag is added."""
         kind, rest = split(text)
         if kind == "registry":
             return self.at(Reference.parse(rest))
@@ -200,6 +200,10 @@ class Places(AsyncExitStack):
         if kind == "engine":
             raise Invalid("an engine is only read from; write an archive: and load it with docker load")
         path, name = _path(rest)
+        if kind == "archive" and name:
+            named = Reference.parse(name)
+        if named and not named.tag and not named.digest:
+            named = named.tagged(DEFAULT_TAG)
         if kind == "archive":
             from lading.cli.client import pipes
             from lading.remotes.archive import writing
@@ -208,11 +212,9 @@ class Places(AsyncExitStack):
                 pipes.check_output()
                 path = self.scratch() / "standard-output.tar"
                 await self.enter_async_context(pipes.given(path))
-            if name:
-                named = Reference.parse(name)
-            names = [named if named.tag or named.digest else named.tagged(DEFAULT_TAG)] if named else []
-            client: RegistryClient = await self.enter_async_context(writing(path, [one for one in names if one.tag]))
-            return Place(client, "", names[0].tag if names else "", title=str(path))
+            names = [named] if named and named.tag else []
+            client: RegistryClient = await self.enter_async_context(writing(path, names))
+            return Place(client, "", named.tag if named else "", title=str(path))
         from lading.remotes.layout import Layout
 
         return Place(Layout(path, create=True), "", name or (named.tag if named else ""), title=str(path))
