@@ -278,6 +278,15 @@ def test_what_a_registry_says_moves_no_terminal(user: User) -> None:
         assert "is not known" in user("search", "-f", "stars=²", f"{far_side.host}/x", status=1)
 
 
+def test_an_image_of_schema_1(user: User) -> None:
+    """Who pulls is told what makes it readable; pushing is nothing that they can do."""
+    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    with Scripted(lambda asked: Answer(200, b'{"schemaVersion": 1, "fsLayers": []}', {"content-type": kind})) as far:
+        said = user("pull", f"{far.host}/old:1", status=1)
+    assert "the image must be pushed once more with Docker 1.10 or later" in said
+    assert "skopeo copy --format v2s2" in said
+
+
 def test_a_configuration_without_end(user: User) -> None:
     """JSON that is nested deeper than anybody reads is a blob like others; it is kept, and told nothing of."""
     deep = images.Blob(images.CONFIG, b'{"rootfs": {}, "a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")

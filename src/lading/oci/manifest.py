@@ -168,7 +168,8 @@ def _media_type(document: _Document, content_type: str) -> str:
         content_type = stated or _guess(document)
     if content_type in mediatypes.SCHEMA1 or document.fs_layers is not None:
         raise ManifestInvalid(
-            "docker manifest schema 1 is not supported; push with Docker 1.10 or later, which writes schema 2"
+            "docker manifest schema 1 is not supported: the image must be pushed once more with Docker 1.10 or later, which "
+            "writes schema 2, or be converted by skopeo copy --format v2s2"
         )
     if content_type not in mediatypes.MANIFESTS:
         raise ManifestInvalid(
