@@ -57,7 +57,7 @@ from lading.registry.push import Push, push_policy
 from lading.registry.uploads import Uploads
 from lading.stores.blobs.driver import open_store
 from lading.stores.metadata import facts
-from lading.stores.metadata.engine import is_remote, open_index
+from lading.stores.metadata.engine import is_remote, open_index, require_index
 from lading.stores.metadata.transaction import Metadata
 
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ class Registry:
         self.governed = governed
         self.configuration = configuration
         self.store = open_store(configuration.storage, root)
+        require_index(
+            index
+        )  # whoever starts the processes made it; one made here would stand in for one that was moved away
         self.metadata = open_index(index, **_connections(configuration))
         self._outage = configuration.database.outage.total_seconds() if is_remote(index) else 0.0
         endpoints = [each for each in configuration.notifications.endpoints if not each.disabled]

@@ -293,6 +293,27 @@ def test_hup_with_accounts_that_are_none_ends_no_worker(tmp_path: Path) -> None:
             assert another.get("/v2/").status_code == 200
 
 
+def test_hup_without_the_index_makes_none(tmp_path: Path) -> None:
+    """Whoever moved it away can put it back: a new file would be in the way, and would have emptied the log beside it."""
+    with Lading(tmp_path, workers=2) as registry, Client(registry) as client:
+        client.push("a", image("kept"), "latest")
+        before = children(registry.pid)
+        index, aside = registry.storage / "lading" / "index.sqlite", tmp_path / "aside"
+        log = index.with_name("index.sqlite-wal").stat().st_size
+        index.rename(aside)
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: "stays in use" in registry.output, what="a word on the index")
+        assert f"there is no index at {index}" in registry.output
+        assert not index.exists()
+        assert index.with_name("index.sqlite-wal").stat().st_size >= log > 0
+        assert children(registry.pid) == before
+        aside.rename(index)
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: children(registry.pid).isdisjoint(before), what="two new workers")
+        with Client(registry) as another:
+            assert another.get("/v2/a/manifests/latest").status_code == 200
+
+
 def test_background_work_is_done_once_among_workers(tmp_path: Path) -> None:
     settings = {"collect": {"interval": "1s", "grace": "0s", "untagged": "0s"}, "log": {"level": "info"}}
     began = time.monotonic()

@@ -224,6 +224,18 @@ async def test_whoever_copies_the_file_of_a_closed_index_has_everything(tmp_path
     assert not path.with_name("index.sqlite-wal").exists()
 
 
+async def test_what_opens_an_index_that_was_moved_away_makes_none(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    index = open_index(f"sqlite:///{path}")
+    path.rename(tmp_path / "aside")
+    with pytest.raises(Unavailable, match="unable to open"):
+        await index.scan(lambda tx: tx.value(FACT, name="a"))
+    assert not path.exists()
+    (tmp_path / "aside").rename(path)
+    assert await index.scan(lambda tx: tx.value(FACT, name="a")) is None
+    await index.close()
+
+
 def garble(path: Path, table: str) -> None:
     """Have the pages of a table, and of what finds its rows, be none."""
     with closing(sqlite3.connect(path)) as connection:

@@ -79,4 +79,7 @@ def file_of(url: str) -> Path | None:
 def require_index(url: str) -> None:
     """Raise :class:`~lading.errors.StoreError` where there is no index yet, rather than make an empty one."""
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
-        raise StoreError(f"there is no index at {url.removeprefix(SQLITE)}; is it the store of a Lading that has run?")
+        raise StoreError(
+            f"there is no index at {url.removeprefix(SQLITE)}; is it the store of a Lading that has run? If it was moved away, "
+            "put it back together with its -wal; if it was lost, restore a backup (lading restore)"
+        )

@@ -126,7 +126,9 @@ class SqliteMetadata:
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
         self._scanning: SqliteTransaction | None = None
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_all, name="index-writer", daemon=True)
+        self._writer = threading.Thread(
+            target=self._write_all, args=(_connect(path, read_only=False),), name="index-writer", daemon=True
+        )
         self._writer.start()
 
     def now(self) -> int:
@@ -197,8 +199,7 @@ class SqliteMetadata:
 
     # ---- the writer thread
 
-    def _write_all(self) -> None:
-        connection = _connect(self.path, read_only=False)
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         transaction = SqliteTransaction(connection)
         more = True
         while more:
@@ -373,8 +374,14 @@ def _cannot_open(path: Path, error: BaseException) -> StoreError:
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    # what was moved away since it was made is not made anew: beside a log that is still here, an empty file empties that
     connection = sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
