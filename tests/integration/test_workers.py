@@ -293,6 +293,36 @@ def test_hup_with_accounts_that_are_none_ends_no_worker(tmp_path: Path) -> None:
             assert another.get("/v2/").status_code == 200
 
 
+def test_where_no_worker_can_be_nobody_waits(tmp_path: Path) -> None:
+    """One that died while the accounts are none: it is tried again after pauses that grow, and the others have its clients."""
+    path = write_htpasswd(tmp_path / "htpasswd", {"alice": "word"})
+    auth = {"htpasswd": {"realm": "r", "path": str(path)}}
+    with Lading(tmp_path, {"auth": auth}, workers=2) as registry:
+        first, second = children(registry.pid)
+        path.write_text("alice\n")
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: "tried again in 4 s" in registry.output, what="pauses that grow")
+        assert "tried again in 2 s" in registry.output
+        for _ in range(30):
+            with Client(registry, auth=("alice", "word")) as client:
+                assert client.get("/v2/").status_code == 200
+        os.kill(second, signal.SIGKILL)
+        eventually(lambda: children(registry.pid) == set() and registry.output.count("tried again in 2 s") == 2)
+        with pytest.raises(httpx2.ConnectError), Client(registry) as client:
+            client.get("/v2/")
+        write_htpasswd(path, {"alice": "word"})
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: len(children(registry.pid)) == 2, what="two workers", seconds=3.5)
+
+        def both() -> bool:
+            with contextlib.suppress(httpx2.TransportError, AssertionError):
+                with one_client_per_worker(registry, auth=("alice", "word")):
+                    return True
+            return False
+
+        eventually(both, what="answers of both")
+
+
 def test_hup_without_the_index_makes_none(tmp_path: Path) -> None:
     """Whoever moved it away can put it back: a new file would be in the way, and would have emptied the log beside it."""
     with Lading(tmp_path, workers=2) as registry, Client(registry) as client:

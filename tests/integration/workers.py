@@ -20,12 +20,14 @@ def worker_of(response: httpx2.Response) -> str:
 
 
 @contextlib.contextmanager
-def one_client_per_worker(registry: Lading, number: int = 2) -> Iterator[list[Client]]:
+def one_client_per_worker(
+    registry: Lading, number: int = 2, auth: tuple[str, str] | None = None
+) -> Iterator[list[Client]]:
     """Clients with one connection each, every one to another worker; the kernel deals connections out by chance."""
     with ExitStack() as stack:
         found: dict[str, Client] = {}
         for _ in range(300):
-            client = stack.enter_context(Client(registry, limits=httpx2.Limits(max_connections=1)))
+            client = stack.enter_context(Client(registry, auth=auth, limits=httpx2.Limits(max_connections=1)))
             found.setdefault(worker_of(client.get("/v2/")), client)
             if len(found) == number:
                 break

@@ -40,6 +40,7 @@ _BACKLOG = 4096
 _PR_SET_PDEATHSIG = 1
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _RESPAWN_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
 _CANNOT_START = 78  # how a worker ends that found something wrong which only workers look at; EX_CONFIG of sysexits.h
 _READY = "ready"
 _PATIENCE_SECONDS = 30.0
@@ -58,6 +59,8 @@ class Supervisor:
         self._started: dict[int, float] = {}
         self._leaving: set[int] = set()
         self._first: set[int] = set()
+        self._pauses: dict[int, float] = {}
+        self._due: dict[int, float] = {}
         self._told, self._telling = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wrong = ""
         self._renewing = False
@@ -154,42 +157,85 @@ class Supervisor:
 
     def _watch(self) -> None:
         deadline: float | None = None
-        while self._workers:
+        while self._workers or self._due:
             if self._stopping:
+                self._due.clear()
                 self._close_sockets()
             try:
-                ended, status = os.waitpid(-1, os.WNOHANG if self._stopping else 0)
+                self._fill()
+                ended, status = self._wait()
                 if ended:
                     self._ended(ended, status)
-                    continue
-                deadline = deadline or time.monotonic() + self.configuration.http.draintimeout.total_seconds() + 5.0
-                if time.monotonic() > deadline:
-                    self._signal(signal.SIGKILL)
-                time.sleep(0.02)
+                elif self._stopping:
+                    deadline = deadline or time.monotonic() + self.configuration.http.draintimeout.total_seconds() + 5.0
+                    if time.monotonic() > deadline:
+                        self._signal(signal.SIGKILL)
             except InterruptedError:
                 continue
             except ChildProcessError:
                 return
 
+    def _wait(self) -> tuple[int, int]:
+        """The worker that ended, and how; 0 where none did and there is something else to look at."""
+        ended, status = 0, 0
+        if self._workers:
+            ended, status = os.waitpid(-1, os.WNOHANG if self._stopping or self._due else 0)
+        if not ended:
+            time.sleep(0.02 if self._stopping else 0.1)
+        return ended, status
+
+    def _fill(self) -> None:
+        """Have another worker at each place whose pause is over."""
+        for place, moment in list(self._due.items()):
+            if time.monotonic() >= moment:
+                del self._due[place]
+                self._spawn(place)
+
     def _ended(self, worker: int, status: int) -> None:
         place = self._workers.pop(worker, None)
         said = self._said() if os.waitstatus_to_exitcode(status) == _CANNOT_START else ""
+        first = worker in self._first
+        self._first.discard(worker)  # its number may come again
         if place is None or self._stopping or worker in self._leaving:
             self._leaving.discard(worker)
             return
-        if said and worker in self._first:
+        if said and first:
             # what one finds at the very start all of them find, and so would whoever takes its place
             self._wrong, self._stopping = said, True
             self._signal(signal.SIGTERM)
             return
+        pause = self._pause(place, failed=bool(said))
         if said:
-            log.error("a worker cannot start: %s", said)
+            log.error("a worker cannot start: %s; tried again in %g s, and at a SIGHUP", said, pause)
         elif status:
             log.error("worker %d ended (%s); another takes its place", worker, _how(status))
-        if time.monotonic() - self._started[place] < _RESPAWN_SECONDS:
-            time.sleep(_RESPAWN_SECONDS)
-        if not self._stopping:
-            self._spawn(place)
+        self._due[place] = time.monotonic() + pause
+
+    def _pause(self, place: int, *, failed: bool) -> float:
+        """Seconds before the next worker at a place: none after one that served, and more with each that did not."""
+        if not failed and time.monotonic() - self._started[place] >= _RESPAWN_SECONDS:
+            self._pauses.pop(place, None)
+            return 0.0
+        before = self._pauses.get(place, 0.0)
+        self._pauses[place] = min(2 * before, _LONGEST_PAUSE_SECONDS) or _RESPAWN_SECONDS
+        if before:
+            self._let_go(place)
+        return self._pauses[place]
+
+    def _let_go(self, place: int) -> None:
+        """Have the kernel deal nothing to a place where nobody serves: other workers take it, or it is refused at once.
+
+        The address stays taken, and the worker that serves there again listens again.
+        """
+        http, (own, debug) = self.configuration.http, self._pairs()[place]
+        addresses = (own, http.address if http.net == "tcp" else None), (debug, http.debug.address)
+        for each, address in addresses:
+            # a socket at a path is everybody's, and a port that the kernel chose would be another one afterwards
+            if each is None or address is None or not address[1]:
+                continue
+            # shut twice, it would hand out connections that have ended, once somebody listens again
+            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                each.shutdown(socket.SHUT_RD)
 
     def _say(self, text: str) -> None:
         os.write(self._telling, text.encode()[:_SAID_BYTES] + b"\0")
@@ -211,7 +257,10 @@ class Supervisor:
     def _renew(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of a signal handler
         # new certificates: each worker finishes what it does, while the one that takes its place has them
         old = {worker: place for worker, place in self._workers.items() if worker not in self._leaving}
-        if self._renewing or self._stopping or not old:
+        if self._renewing or self._stopping:
+            return
+        self._due = dict.fromkeys(self._due, 0.0)
+        if not old:
             return
         self._renewing = True
         first, *others = old.values()
