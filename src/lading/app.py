@@ -137,7 +137,7 @@ class Registry:
             self.guard = self.accounts.gate
             self.outbox.reactions = reactions(self.accounts, self.triggers)
         else:
-            self.guard = guard(configuration.auth)
+            self.guard = guard(configuration.auth, provision=False)
         admission = Admission(rules(self.accounts, self.mirrors))
         if self.mirrors is not None:
             self._mirror(self.mirrors, self.accounts)

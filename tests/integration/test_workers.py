@@ -323,6 +323,20 @@ def test_where_no_worker_can_be_nobody_waits(tmp_path: Path) -> None:
         eventually(both, what="answers of both")
 
 
+def test_hup_without_an_htpasswd_file_makes_none(tmp_path: Path) -> None:
+    """As while it is replaced: a new one, with a user nobody knows, would lock everybody out."""
+    path = write_htpasswd(tmp_path / "htpasswd", {"alice": "word"})
+    auth = {"htpasswd": {"realm": "r", "path": str(path)}}
+    with Lading(tmp_path, {"auth": auth}, workers=1) as registry, Client(registry, auth=("alice", "word")) as client:
+        before = children(registry.pid)
+        path.rename(tmp_path / "aside")
+        registry.signal(signal.SIGHUP)
+        eventually(lambda: "stays in use" in registry.output, what="a word on the accounts")
+        assert not path.exists()
+        assert children(registry.pid) == before
+        assert client.get("/v2/").status_code == 200
+
+
 def test_hup_without_the_index_makes_none(tmp_path: Path) -> None:
     """Whoever moved it away can put it back: a new file would be in the way, and would have emptied the log beside it."""
     with Lading(tmp_path, workers=2) as registry, Client(registry) as client:

@@ -97,9 +97,8 @@ class AuthSettings(Protocol):
 def guard(auth: AuthSettings | None, *, provision: bool = True) -> Guard:
     """The guard for a configuration's ``auth`` section; raises ``ConfigurationError`` when it cannot do its work.
 
-    It reads the files the section names. ``provision`` lets a missing htpasswd file be made, as a server does when it
-    starts; a command that only looks at a configuration turns it off. Call it after forking: what one process learns
-    of passwords it keeps to itself.
+    It reads the files the section names. ``provision`` lets a missing htpasswd file be made; a server does that once, when it
+    starts, and its workers turn it off. Call it after forking: what one process learns of passwords it keeps to itself.
     """
     if auth is None or (auth.htpasswd is None and auth.token is None):
         return Open()

@@ -340,6 +340,12 @@ class Supervisor:
         adopted = asyncio.run(take_over(self.configuration.storage, root, index))
         if adopted is not None:
             tell(adopted, where(self.configuration.storage, root))
+        htpasswd = self.configuration.auth.htpasswd
+        if htpasswd is not None:
+            from lading.access.accounts import provision
+
+            # here alone: one that vanishes later is on its way to be replaced, and a new one would lock everybody out
+            provision(Path(htpasswd.path))
         self.accounts, told = asyncio.run(_set_up_accounts(self.configuration, root, index))
         for line in told:
             print(f"lading: {line}", flush=True)
@@ -369,7 +375,7 @@ async def _set_up_accounts(configuration: Configuration, root: Path | None, inde
 
         htpasswd = configuration.auth.htpasswd
         if htpasswd is not None:
-            Htpasswd.open(htpasswd.path, htpasswd.realm).close()
+            Htpasswd.open(htpasswd.path, htpasswd.realm, provision=False).close()
         seal = Seal(read_key(seal_path(configuration, root)))
         return True, await set_up(metadata, seal, account_settings(configuration))
     finally:
