@@ -212,3 +212,7 @@ class ConfigurationError(StartError):
 
 class StoreError(StartError):
     """The store is not usable as it is: not writable, an unknown layout, made by a newer version."""
+
+
+class StoreFull(StoreError):
+    """The store has no room for more; what is in it can be read."""

@@ -16,6 +16,7 @@ from tests.support.http import Client
 from tests.support.images import INDEX, digest_of
 from tests.support.lading import Lading
 from tests.support.packages import program
+from tests.support.patience import eventually
 
 MEGABYTE = 1 << 20
 SIZE = 6 * MEGABYTE
@@ -95,6 +96,37 @@ def test_a_store_that_is_full(small: Kept) -> None:
         done = client.put(f"/v2/{NAME}/manifests/t", content=manifest(1000), headers={"content-type": INDEX})
         assert done.status_code == 201, done.text
     small.check()
+
+
+class Full(Lading):
+    """A server that begins with a store which has no room left, seen by it alone; the index lies elsewhere."""
+
+    def __init__(self, root: Path) -> None:
+        health = {"storagedriver": {"enabled": True, "interval": "20ms"}}
+        super().__init__(root, {"database": {"url": f"sqlite:///{root}/index.sqlite"}, "health": health})
+
+    def fill(self) -> None:
+        enter = [program("unshare"), "--mount", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
+        before = self.storage.rename(self.root / "before")
+        self.storage.mkdir()
+        mount = f'mount -t tmpfs -o size={SIZE} tmpfs "$0" && cp -a "$1"/. "$0" && shift; cat /dev/zero >"$0/filler"; exec "$@"'
+        self.argv = [*enter, "sh", "-c", mount, str(self.storage), str(before), *self.argv]
+
+
+def test_a_store_that_is_full_when_it_starts(tmp_path: Path) -> None:
+    """It starts, pulls are served, also with a look at the store, and such looks leave nothing behind."""
+    with Full(tmp_path / "server") as server:
+        kept = keep(server)
+    server.fill()
+    with server:
+        inside = Path(f"/proc/{server.pid}/root{server.storage}")
+        folder = inside / "lading"
+        before = folder.stat().st_mtime_ns
+        eventually(lambda: folder.stat().st_mtime_ns > before, "a look at the store")
+        refused(server, "POST", f"/v2/{NAME}/blobs/uploads/?digest={digest_of(b'x' * MEGABYTE)}", b"x" * MEGABYTE)
+        kept.check()
+        assert "is full" in server.output
+        eventually(lambda: not list(folder.glob(".probe-*")), "nothing left behind")
 
 
 def test_a_blob_larger_than_the_store(small: Kept) -> None:

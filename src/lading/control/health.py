@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lading.config import health as settings
 from lading.config.values import parse_address
-from lading.errors import LadingError
+from lading.errors import LadingError, StoreFull
 from lading.stores.blobs.base import BlobStore
 from lading.telemetry.logs import expected
 from lading.telemetry.secrets import redacted
@@ -112,8 +112,8 @@ class Health:
             return f"the store has not answered for {_STORE_SECONDS:.0f} s"  # and is not asked again before it does
         probe, self._probe = self._probe, None
         error = probe.exception()
-        if error is None:
-            return ""
+        if error is None or isinstance(error, StoreFull):
+            return ""  # whoever pushes is told that it is full; as unwell it would answer no pull either
         return error.message if isinstance(error, LadingError) else expected(error)
 
     def _open(self) -> httpx2.AsyncClient:

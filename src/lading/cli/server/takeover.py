@@ -13,7 +13,7 @@ from uuid import uuid4
 import click
 
 from lading.cli.server.volume import watching
-from lading.errors import StoreError
+from lading.errors import StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +45,10 @@ async def take_over(storage: Storage, root: Path | None, index: str) -> Report |
 
     store = open_store(storage, root)
     try:
-        await store.probe()
+        try:
+            await store.probe()
+        except StoreFull as full:
+            click.echo(f"lading: WARNING: {full.message}", err=True)
         linked: Callable[[], Awaitable[bool]]
         work: Callable[[Metadata, Watch], Awaitable[Report]]
         if isinstance(store, RemoteStore):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.cli.server.volume import number, pace, place, size, tell_problems, watching
-from lading.errors import ConfigurationError, StoreError
+from lading.errors import ConfigurationError, StoreError, StoreFull
 
 if TYPE_CHECKING:
     from lading.config.storage import Storage
@@ -138,7 +139,8 @@ async def _verify(
         )
     store: BlobStore = open_store(storage, root) if storage is not None else FilesystemStore(root or Path())
     layout = store.layout if isinstance(store, FilesystemStore) else None
-    await store.probe()
+    with contextlib.suppress(StoreFull):
+        await store.probe()
     rebuilt = None
     if rebuild and isinstance(store, FilesystemStore) and file is not None and not file.exists():
         rebuilt = await rebuild_lost(file, store, store.layout, mirrors=mirrors, rate=terms.rate, watch=watch)

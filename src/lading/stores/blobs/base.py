@@ -204,7 +204,10 @@ class BlobStore(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Raise :class:`~lading.errors.StoreError` unless the store can be read and written."""
+        """Raise :class:`~lading.errors.StoreError` unless the store can be read and written.
+
+        ``StoreFull`` where all that is missing is room.
+        """
         ...
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from lading.errors import Conflict, StoreError
+from lading.errors import Conflict, StoreError, StoreFull
 from lading.oci.digest import ALGORITHMS, Digest
 from lading.oci.reference import is_name
 from lading.stores.blobs.base import Deleted, FoundUpload, UploadState, is_uuid
@@ -171,9 +171,17 @@ class FilesystemStore:
         try:
             make(place)
             sample = place / f".probe-{os.getpid()}-{uuid4().hex[:8]}"
-            sample.write_bytes(b"lading")
-            sample.unlink()
+            try:
+                sample.write_bytes(b"lading")
+            finally:  # on a full disk a file is made, and not written
+                sample.unlink(missing_ok=True)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFull(
+                    f"the store {self.layout.root} is full: {error.strerror}. What is in it can be pulled, and nothing can be "
+                    "pushed before there is room: make the file system larger, or delete what is not needed, there or here, "
+                    "and run lading collect"
+                ) from error
             raise StoreError(
                 f"cannot write to the store {self.layout.root}: {error.strerror or error}. Give this user the right to "
                 "write there, or set storage.filesystem.rootdirectory (REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY) to "
