@@ -186,6 +186,30 @@ def test_a_unix_socket_that_was_left_behind(tmp_path: Path) -> None:
         assert socket_at(path)()
 
 
+def test_a_unix_socket_in_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "socket"
+    refused(start(tmp_path, {"http": {"net": "unix", "addr": str(path)}}), "http.addr", str(path), "Make its folder")
+
+
+def test_a_unix_socket_where_none_may_be_made(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    dropped = [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search", "--"] if os.getuid() == 0 else []
+    settings = {"http": {"net": "unix", "addr": str(folder / "socket")}}
+    refused(start(tmp_path, settings, *map(str, dropped)), "http.addr", "owner and mode")
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+def test_a_low_limit_of_open_files(tmp_path: Path, workers: int) -> None:
+    """Met by the index, and by the sockets of very many workers."""
+    variables = {
+        "REGISTRY_HTTP_ADDR": f"127.0.0.1:{free_port()}",
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "storage"),
+    }
+    low: list[str | Path] = ["sh", "-c", 'ulimit -n 16; exec "$@"', "sh", PROGRAM, "serve", "--workers", str(workers)]
+    refused(run(low, directory=tmp_path, environment=variables, check=False, timeout=60), "limit of open files")
+
+
 def test_a_path_too_long_for_a_unix_socket(tmp_path: Path) -> None:
     refused(start(tmp_path, {"http": {"net": "unix", "addr": str(tmp_path / ("x" * 200))}}), "http.addr")
 

@@ -20,6 +20,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -428,7 +429,7 @@ def _listen_unix(path: str) -> socket.socket:
         made.setblocking(False)
     except OSError as error:
         made.close()
-        raise _cannot_listen("http.addr", path, error) from None
+        raise _cannot_listen("http.addr", path, error, _AT_A_PATH) from None
     return made
 
 
@@ -446,12 +447,20 @@ def _remove_stale(path: str) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _cannot_listen(key: str, where: str, error: OSError) -> StartError:
-    hints = {
-        errno.EADDRINUSE: "another program listens there; stop it, or choose another port",
-        errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a higher one, such as 5000",
-        errno.EADDRNOTAVAIL: "this machine does not have that address",
-    }
+_AT_A_PORT = {
+    errno.EADDRINUSE: "another program listens there; stop it, or choose another port",
+    errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a higher one, such as 5000",
+    errno.EADDRNOTAVAIL: "this machine does not have that address",
+    errno.EMFILE: "raise the limit of open files (ulimit -n, or LimitNOFILE of the service), or have fewer workers",
+}
+_AT_A_PATH = {
+    errno.EADDRINUSE: "another program listens there; stop it, or choose another path",
+    errno.EACCES: "this user may make no socket in that folder; see to its owner and mode, or choose another",
+    errno.ENOENT: "make its folder, or choose another",
+}
+
+
+def _cannot_listen(key: str, where: str, error: OSError, hints: Mapping[int, str] = _AT_A_PORT) -> StartError:
     hint = hints.get(error.errno or 0, "check the address")
     return StartError(f"cannot listen on {where} ({key}): {error.strerror or error}. {hint[0].upper()}{hint[1:]}")
 

@@ -118,7 +118,10 @@ class SqliteMetadata:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = prepare(path)
-        self._reader = _connect(path, read_only=True)
+        try:
+            self._reader, writing = _connect(path, read_only=True), _connect(path, read_only=False)
+        except sqlite3.Error as error:
+            raise _cannot_open(path, error) from error
         self._reading = SqliteTransaction(self._reader)
         self._looking = False
         self._log = path.with_name(path.name + "-wal")
@@ -126,9 +129,7 @@ class SqliteMetadata:
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
         self._scanning: SqliteTransaction | None = None
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(
-            target=self._write_all, args=(_connect(path, read_only=False),), name="index-writer", daemon=True
-        )
+        self._writer = threading.Thread(target=self._write_all, args=(writing,), name="index-writer", daemon=True)
         self._writer.start()
 
     def now(self) -> int:
@@ -364,7 +365,7 @@ def _cannot_open(path: Path, error: BaseException) -> StoreError:
     if not _is_damage(error):
         return StoreError(
             f"cannot open the index {path}: {error}. Lading needs to create and write this file; check the owner "
-            "and mode of the directory, and that it lies on a local disk"
+            "and mode of the directory, that it lies on a local disk, and that the limit of open files (ulimit -n) is no low one"
         )
     return StoreError(
         f"the index {path} is damaged, or no index: {error}. Stop every server on it, move it away together with its "
