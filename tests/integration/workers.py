@@ -24,10 +24,11 @@ def one_client_per_worker(
     registry: Lading, number: int = 2, auth: tuple[str, str] | None = None
 ) -> Iterator[list[Client]]:
     """Clients with one connection each, every one to another worker; the kernel deals connections out by chance."""
+    limits = httpx2.Limits(max_connections=1, keepalive_expiry=None)  # another connection may reach another worker
     with ExitStack() as stack:
         found: dict[str, Client] = {}
         for _ in range(300):
-            client = stack.enter_context(Client(registry, auth=auth, limits=httpx2.Limits(max_connections=1)))
+            client = stack.enter_context(Client(registry, auth=auth, limits=limits))
             found.setdefault(worker_of(client.get("/v2/")), client)
             if len(found) == number:
                 break
