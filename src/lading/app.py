@@ -331,8 +331,8 @@ def rules_of_mirrors(accounts: Accounts | None) -> dict[type, Sequence[Rule]]:
     if accounts is None:
         return {ManifestArrives: (brought,)}
     return {
-        BlobArrives: (accounts.mirrored.arrives, accounts.quotas.fits),
-        ManifestArrives: (accounts.mirrored.arrives, accounts.quotas.reserve, brought),
+        BlobArrives: (accounts.mirrored.arrives,),
+        ManifestArrives: (accounts.mirrored.arrives, accounts.quotas.count, brought),
     }
 
 
@@ -413,7 +413,9 @@ def _mirroring(job: Callable[..., Awaitable[object]], registry: Registry) -> Kin
 async def _tend_proxies(registry: Registry, task: Task) -> object:
     from lading.control.proxies import tend
 
-    return await tend(registry.metadata, Admission(COLLECTED), milliseconds(registry.configuration.proxy.ttl), task)
+    configuration = registry.configuration
+    shared = sorted({mirror.project for mirror in configuration.mirrors})
+    return await tend(registry.metadata, Admission(COLLECTED), milliseconds(configuration.proxy.ttl), shared, task)
 
 
 async def _collect(registry: Registry, task: Task) -> object:

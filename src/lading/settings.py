@@ -147,6 +147,7 @@ def account_settings(configuration: Configuration) -> Settings:
             for one in section.trust
         ),
         ldap=directory_settings(section.ldap) if section.ldap is not None else None,
+        shared=frozenset(mirror.project for mirror in configuration.mirrors),
     )
 
 

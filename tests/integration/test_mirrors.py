@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import text
 
-from tests.integration.test_mirror import IMAGE, OTHER, Far, pull
+from lading.stores.metadata.transaction import Statement, Transaction
+from tests.integration.test_mirror import BIG, IMAGE, OTHER, Far, pull
 from tests.support import images
 from tests.support.accounts import ADMIN, PASSWORD, WithAccounts
 from tests.support.http import Client
 from tests.support.lading import Lading
+from tests.support.patience import eventually
 from tests.support.scripted import Answer, Asked, Scripted
 
+_LONG_AGO = Statement(text("UPDATE mirrored SET used_at = 0"))
+_DUE = Statement(text("UPDATE schedules SET next_at = 0 WHERE name = 'tend-proxies'"))
 SECRET = images.image("a secret", (30_000,))
 
 
@@ -193,3 +198,76 @@ def test_with_accounts_a_mirror_is_part_of_a_project(far: Place, tmp_path: Path)
             assert [one["name"] for one in listed] == ["team/other/library/app"]
             public = {one["name"]: one["metadata"]["public"] for one in admin.get("/api/v2.0/projects").json()}
             assert (public["docker.io"], public["team"]) == ("true", "false")
+
+
+class Full:
+    """An administrator of a Lading whose mirrors keep what they bring in projects with a quota."""
+
+    def __init__(self, near: WithAccounts, api: Client) -> None:
+        self._near = near
+        self._api = api
+
+    def limit(self, project: str, size: int) -> None:
+        number = self._api.get(f"/projects/{project}").json()["project_id"]
+        assert self._api.put(f"/quotas/{number}", json={"hard": {"storage": size}}).status_code == 200
+
+    def used(self, project: str) -> int:
+        return int(self._api.get(f"/projects/{project}/summary").json()["quota"]["used"]["storage"])
+
+    def make_room(self) -> None:
+        async def age(tx: Transaction) -> None:
+            await tx.execute(_LONG_AGO)
+            await tx.execute(_DUE)
+
+        self._near.work(age)
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[tuple[Full, WithAccounts, Place]]:
+    with Scripted(Farther(app=IMAGE, big=BIG)) as hub, Scripted(Farther(app=OTHER, big=BIG)) as other:
+        place = Place(hub, other)
+        with (
+            WithAccounts(tmp_path, configuration=mirrors(place, public=True)) as near,
+            Client(near.url + "/api/v2.0", auth=(ADMIN, PASSWORD)) as api,
+        ):
+            yield Full(near, api), near, place
+
+
+def test_a_full_quota_refuses_no_pull_and_makes_room(full: tuple[Full, WithAccounts, Place]) -> None:
+    admin, near, far = full
+    admin.limit("docker.io", 1_000_000)
+    with Client(near) as client:
+        pull(client, "docker.io/library/app", IMAGE, "1")
+        pull(client, "docker.io/library/big", BIG, "1")
+        asked = len(far.hub.asked)
+        pull(client, "docker.io/library/big", BIG, BIG.digest)
+        assert len(far.hub.asked) == asked, "what came over the quota is kept like all else"
+        assert admin.used("docker.io") > 6_000_000
+        admin.make_room()
+        eventually(lambda: admin.used("docker.io") <= 1_000_000, "there is room again")
+        pull(client, "docker.io/library/big", BIG, "1")
+
+
+def test_what_a_mirror_keeps_takes_no_room_from_pushes(full: tuple[Full, WithAccounts, Place]) -> None:
+    """A mirror below a part of a project: what it keeps goes for what people push there, and not the other way round."""
+    admin, near, _ = full
+    mine, more = images.image("mine", (600_000,)), images.image("more", (600_000,))
+    admin.limit("team", 1_000_000)
+    with near.bearer(ADMIN, *(f"repository:team/{name}:pull,push" for name in ("app", "other/library/big"))) as client:
+        pull(client, "team/other/library/big", BIG, "1")
+        client.push("team/app", mine, "1")
+        refused = client.post(
+            f"/v2/team/app/blobs/uploads/?digest={more.layers[0].digest}", content=more.layers[0].data
+        )
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, "DENIED")
+        # what is here of the mirror's counts for pushes, once it is pushed
+        mount = {"mount": BIG.layers[0].digest, "from": "team/other/library/big"}
+        assert client.post("/v2/team/app/blobs/uploads/", params=mount).status_code == 201
+        client.push_blob("team/app", BIG.config)
+        media_type = {"content-type": BIG.manifest.media_type}
+        refused = client.put("/v2/team/app/manifests/big", content=BIG.manifest.data, headers=media_type)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, "DENIED")
+        pull(client, "team/other/library/big", BIG, BIG.digest)
+        admin.make_room()
+        eventually(lambda: admin.used("team") <= 1_000_000, "there is room again")
+        pull(client, "team/app", mine, "1")

@@ -86,3 +86,8 @@ class Mirror(Upstream):
     def begins(self) -> str:
         """The prefix with its slash."""
         return f"{self.prefix}/"
+
+    @property
+    def project(self) -> str:
+        """The project its repositories are in, with accounts."""
+        return self.prefix.partition("/")[0]

@@ -51,7 +51,7 @@ TOKEN_PATH = "/service/token"  # noqa: S105 - a path
 
 @dataclass(frozen=True)
 class Settings:
-    """What the configuration says of accounts; times in milliseconds."""
+    """What the configuration says of accounts; times in milliseconds. ``shared``: the projects that mirrors bring into."""
 
     admin: str = "admin"
     password: str = ""
@@ -80,6 +80,7 @@ class Settings:
     oidc: OidcSettings | None = None
     trusts: tuple[Configured, ...] = ()
     ldap: DirectorySettings | None = None
+    shared: frozenset[str] = frozenset()
 
 
 async def set_up(metadata: Metadata, seal: Seal, settings: Settings) -> list[str]:
@@ -209,7 +210,7 @@ class Accounts:
         self.belonging = Belonging(create=settings.create_on_push, public=settings.public)
         self.mirrored = Belonging(bringer=Bringer.MIRROR)
         self.proxied = Belonging(bringer=Bringer.PROXY)
-        self.quotas = QuotaRules(outbox, self.recorder.refused)
+        self.quotas = QuotaRules(outbox, self.recorder.refused, settings.shared)
 
     async def open(self) -> None:
         """Read what is needed before the first request, and begin to look for what changes."""

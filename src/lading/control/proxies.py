@@ -3,7 +3,7 @@
 Which projects those are, and of what, is set while the registry runs. A process believes for a second what it found;
 that there is no project of a name it does not believe at all, so that a new one is known at once. Nothing is pushed
 into them (see :class:`~lading.control.projects.Belonging`). What comes is counted into the project's quota and never
-refused for it: what was longest not asked for makes room.
+refused for it: what was longest not asked for makes room, as it does in the projects of mirrors that are configured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, select
 
 from lading.access.sealing import Seal
 from lading.control.projects import Projects
+from lading.control.quotas import UNLIMITED, Quotas
 from lading.control.replication.endpoints import Endpoint, Endpoints, place_of
 from lading.errors import StoreError, Unavailable
 from lading.jobs.kinds import Task
@@ -156,13 +157,28 @@ class Proxies:
             task.add_done_callback(self._retiring.discard)
 
 
-async def tend(metadata: Metadata, admission: Admission, ttl: int, task: Task) -> Mapping[str, int]:
-    """The job: what nobody asked for within ``ttl`` (milliseconds, 0 for ever) goes, and what is above a project's quota."""
+async def tend(
+    metadata: Metadata, admission: Admission, ttl: int, shared: Sequence[str], task: Task
+) -> Mapping[str, int]:
+    """The job: what nobody asked for within ``ttl`` (milliseconds, 0 for ever) goes, and what is above a project's quota.
+
+    ``shared`` names the projects of mirrors that are configured, whose own settings say when their content expires.
+    """
     rows = await metadata.read(lambda tx: tx.rows(_EVERY))
-    keeps = [Keep(f"{name}/", ttl, max(0, most)) for name, most in rows]
+    keeps = [Keep(f"{name}/", ttl, 0 if most == UNLIMITED else max(1, most)) for name, most in rows]
     expired = await expire(metadata, admission, keeps, task)
+    for name in shared:
+        room = await metadata.scan(lambda tx, name=name: _room(tx, name))  # type: ignore[misc]
+        if room is not None:
+            keeps.append(Keep(f"{name}/", 0, room))
     evicted = await evict(metadata, admission, keeps, task)
     return {"manifests": expired["manifests"] + evicted["manifests"], "bytes": evicted["bytes"]}
+
+
+async def _room(tx: Transaction, name: str) -> int | None:
+    """How much mirrors may keep in a project; None: what is there, or it is a proxy project, which is among those."""
+    project = await Projects(tx).named(name)
+    return await Quotas(tx).room(project.id) if project is not None and project.registry is None else None
 
 
 async def _proxy(tx: Transaction, name: str) -> Proxy | None:

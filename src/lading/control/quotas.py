@@ -11,17 +11,21 @@ is not yet seen would be taken for needed no more. It is not locked twice, for s
 so wait for each other.
 
 Blobs that no manifest names are not counted: they are refused where they alone would not fit, and collected otherwise.
+
+What a mirror brings is counted and never refused. In a project in which mirrors keep images beside those that people
+push, a push that finds it full is held against what was pushed alone: what mirrors keep makes room afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, exists, func, select, text, update
 
+from lading.access.members import namespace
 from lading.control.projects import Projects
 from lading.control.usages import ADD, HELD, NEEDED, SHARDS, TELL, release
 from lading.errors import Denied, Invalid
@@ -84,13 +88,33 @@ _FORGET_SUM = Statement(text("DELETE FROM usages WHERE project_id = :project"))
 _SUM = Statement(
     select(func.coalesce(func.sum(project_blobs.c.size), 0)).where(project_blobs.c.project_id == bindparam("project"))
 )
-_FILLED_OTHERS = Statement(
-    text(
-        "SELECT COUNT(DISTINCT r.repository_id) FROM project_repositories r"
-        " JOIN manifests m ON m.repository_id = r.repository_id"
-        " WHERE r.project_id = :project AND r.repository_id <> :repository"
-    )
+_COUNT_FILLED_OTHERS = (
+    "SELECT COUNT(DISTINCT r.repository_id) FROM project_repositories r"
+    " JOIN manifests m ON m.repository_id = r.repository_id"
+    " WHERE r.project_id = :project AND r.repository_id <> :repository"
 )
+_BROUGHT = " EXISTS (SELECT 1 FROM mirrored u WHERE u.manifest_id = m.id)"
+_FILLED_OTHERS = Statement(text(_COUNT_FILLED_OTHERS))
+_PUSHED_OTHERS = Statement(text(f"{_COUNT_FILLED_OTHERS} AND NOT{_BROUGHT}"))
+
+
+def _needed(which: str) -> str:
+    """The condition that a manifest of the project needs a blob, of those that ``which`` says."""
+    return (
+        "(EXISTS (SELECT 1 FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id"  # noqa: S608 - constants
+        " JOIN project_repositories r ON r.repository_id = m.repository_id"
+        f" WHERE mb.blob_id = p.blob_id AND r.project_id = :project AND {which})"
+        " OR EXISTS (SELECT 1 FROM manifests m JOIN project_repositories r ON r.repository_id = m.repository_id"
+        f" WHERE m.blob_id = p.blob_id AND r.project_id = :project AND {which}))"
+    )
+
+
+_SUM_PUSHED = (
+    "SELECT COALESCE(SUM(p.size), 0) FROM project_blobs p"  # noqa: S608 - constants
+    f" WHERE p.project_id = :project AND {_needed('NOT' + _BROUGHT)}"
+)
+_PUSHED = Statement(text(_SUM_PUSHED))
+_PUSHED_ALONE = Statement(text(f"{_SUM_PUSHED} AND NOT {_needed(_BROUGHT)}"))
 _HAS_MORE = Statement(text("SELECT 1 FROM manifests WHERE repository_id = :repository AND id <> :manifest LIMIT 1"))
 _EVERY = Statement(select(projects.c.id).order_by(projects.c.id))
 
@@ -171,6 +195,17 @@ class Quotas:
         found: int = await self._tx.value(_USED, project=project)
         return int(found)
 
+    async def pushed(self, project: int) -> int:
+        """Bytes that a project needs for what people pushed, whatever mirrors have brought besides; counted anew."""
+        return int(await self._tx.value(_PUSHED, project=project))
+
+    async def room(self, project: int) -> int | None:
+        """Bytes that mirrors may keep of what they brought into a project, 1 at least; None: as much as there is."""
+        row = await self._tx.row(_READ_LIMIT, project=project)
+        if row is None or row[0] == UNLIMITED or await self.used(project) <= row[0]:
+            return None
+        return max(1, int(row[0]) - int(await self._tx.value(_PUSHED_ALONE, project=project)))
+
     async def used_by_all(self) -> int:
         """Bytes all projects use; what two of them hold is counted in both."""
         return int(await self._tx.value(_USED_BY_ALL))
@@ -206,11 +241,14 @@ class Quotas:
 
 
 class QuotaRules:
-    """The rules that keep quotas."""
+    """The rules that keep quotas. ``shared`` names the projects in which mirrors keep what they bring."""
 
-    def __init__(self, outbox: Outbox, refused: Callable[[QuotaExceeded], None]) -> None:
+    def __init__(
+        self, outbox: Outbox, refused: Callable[[QuotaExceeded], None], shared: Collection[str] = frozenset()
+    ) -> None:
         self._outbox = outbox
         self._heard = refused
+        self._shared = frozenset(shared)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def fits(self, tx: Transaction, question: Question) -> None:
@@ -222,13 +260,11 @@ class QuotaRules:
             return
         if await _is_another(tx, question.repository, 0, row[1]):
             await tx.row(_LOCK_LIMIT, project=project)
-            await _check_repositories(tx, project, question.repository, row[1])
-        if row[0] != UNLIMITED:
-            used = await Quotas(tx).used(project)
-            if used + question.size > row[0]:
-                counted = await tx.value(_COUNTED, project=project, digest=question.digest)
-                if not counted and await Quotas(tx).settle(project) + question.size > row[0]:
-                    raise self._refused(question.name, question.by, used, row[0], question.size)
+            await self._check_repositories(tx, project, question, row[1])
+        if row[0] != UNLIMITED and await Quotas(tx).used(project) + question.size > row[0]:
+            counted = await tx.value(_COUNTED, project=project, digest=question.digest)
+            if not counted and (used := await self._settled(tx, project, question)) + question.size > row[0]:
+                raise self._refused(question.name, question.by, used, row[0], question.size)
 
     async def reserve(self, tx: Transaction, question: Question) -> None:
         """A manifest's content is counted, and refused where it does not fit."""
@@ -238,14 +274,15 @@ class QuotaRules:
             return
         limit, most_repositories, told = await _hold(tx, project, question)
         if await _is_another(tx, question.repository, question.row, most_repositories):
-            await _check_repositories(tx, project, question.repository, most_repositories)
+            await self._check_repositories(tx, project, question, most_repositories)
         added = await _add(tx, project, question)
-        if not added or limit == UNLIMITED:
+        shared = namespace(question.name) in self._shared
+        # what mirrors brought and is pushed now is counted already, and is held against the limit from now on
+        if limit == UNLIMITED or not (added or shared):
             return
-        quota = Quotas(tx)
-        used = await quota.used(project)
-        if used > limit:
-            used = await quota.settle(project)
+        used = await Quotas(tx).used(project)
+        if used > limit or (shared and used > WARN_AT * limit and not told):
+            used = await self._settled(tx, project, question)
         if used > limit:
             raise self._refused(question.name, question.by, used - added, limit, added)
         if used > WARN_AT * limit and not told:
@@ -256,7 +293,7 @@ class QuotaRules:
             )
 
     async def count(self, tx: Transaction, question: Question) -> None:
-        """What comes into a proxy project is counted and never refused: something else makes room."""
+        """What a mirror brings is counted and never refused: something else makes room."""
         assert isinstance(question, ManifestArrives)
         project = await Projects(tx).of(question.repository)
         if project is None:
@@ -270,6 +307,20 @@ class QuotaRules:
         manifest = await tx.value(_MANIFEST, repository=question.repository, digest=question.digest)
         if manifest is not None:
             await release(tx, question.repository, manifest)
+
+    async def _settled(self, tx: Transaction, project: int, question: BlobArrives | ManifestArrives) -> int:
+        """What is held against the limit, counted anew: a push is not refused for what mirrors keep, which makes room."""
+        used = await Quotas(tx).settle(project)
+        return await Quotas(tx).pushed(project) if namespace(question.name) in self._shared else used
+
+    async def _check_repositories(
+        self, tx: Transaction, project: int, question: BlobArrives | ManifestArrives, most: int
+    ) -> None:
+        others = _PUSHED_OTHERS if namespace(question.name) in self._shared else _FILLED_OTHERS
+        if await tx.value(others, project=project, repository=question.repository) >= most:
+            raise QuotaRefused(
+                f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
+            )
 
     def _tell(self, event: QuotaExceeded) -> None:
         self._outbox.emit_soon(event)
@@ -325,13 +376,6 @@ async def _is_near(tx: Transaction, project: int, question: ManifestArrives, row
 async def _is_another(tx: Transaction, repository: int, manifest: int, most: int) -> bool:
     """Whether repositories are limited, and this is one more for having its first manifest."""
     return most != UNLIMITED and await tx.value(_HAS_MORE, repository=repository, manifest=manifest) is None
-
-
-async def _check_repositories(tx: Transaction, project: int, repository: int, most: int) -> None:
-    if await tx.value(_FILLED_OTHERS, project=project, repository=repository) >= most:
-        raise QuotaRefused(
-            f"the project may have {most} repositories, and has them; delete one, or ask for a larger quota"
-        )
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lading.access.users import Users
-from lading.app import rules
+from lading.app import rules, rules_of_mirrors
 from lading.control.accounts import set_up
 from lading.control.projects import Projects
 from lading.control.quotas import Quotas
@@ -19,6 +19,8 @@ from lading.jobs.events import By
 from lading.oci.digest import Digest
 from lading.registry.admission import Admission, ManifestArrives, Question
 from lading.registry.collection import Terms
+from lading.registry.push import Push, PushPolicy
+from lading.registry.uploads import Uploads
 from lading.stores.metadata.transaction import Transaction
 from tests.support.images import Image, image, image_manifest
 from tests.support.postgres import Postgres
@@ -116,6 +118,36 @@ async def test_what_does_not_fit_is_refused_and_told(yard: Yard) -> None:
     assert await yard.used(team) == size(small)
     await yard.metadata.write(lambda tx: Quotas(tx).limit(team, most_bytes=-1))
     await yard.push("team/a", big)
+
+
+async def test_what_mirrors_bring_is_held_against_nobodys_push(tmp_path: Path, index_url: str) -> None:
+    yard = Yard(tmp_path / "store", index_url, shared=frozenset(["team"]))
+    await set_up(yard.metadata, SEAL, yard.settings)
+    cached, both, mine = image("cached", (9000,)), image("both", (4000,)), image("mine", (1000,))
+    team = await yard.project("team", most_bytes=size(mine, both), most_repositories=2)
+    admission = Admission(rules_of_mirrors(yard.accounts))
+    pushes, uploads = yard.pushes, yard.uploads
+    yard.pushes = Push(yard.metadata, yard.store, yard.outbox, PushPolicy(), admission)
+    yard.uploads = Uploads(yard.metadata, yard.store, yard.outbox, b"secret", admission)
+    await yard.push("team/hub/a", cached)
+    await yard.push("team/hub/b", both)
+    await yard.push("team/hub/c", image("small", (10,)))
+    yard.pushes, yard.uploads = pushes, uploads
+    assert await yard.used(team) > size(cached, both)
+    await yard.push("team/app", mine)
+    assert await yard.metadata.read(lambda tx: Quotas(tx).pushed(team)) == size(mine)
+    await yard.push("team/both", both)  # it is counted already, and by people now
+    assert await yard.metadata.read(lambda tx: Quotas(tx).pushed(team)) == size(mine, both)
+    # only what mirrors alone hold can make room
+    assert await yard.metadata.read(lambda tx: Quotas(tx).room(team)) == size(both)
+    with pytest.raises(Denied, match="would exceed its quota"):
+        await yard.push("team/app", image("one more", (10,)))
+    with pytest.raises(Denied, match="would exceed its quota"):
+        await yard.push("team/app", cached)
+    with pytest.raises(Denied, match="2 repositories"):
+        await yard.push("team/third", both)
+    assert "QuotaWarned" in await yard.told()
+    await yard.close()
 
 
 async def test_of_many_pushes_at_once_as_many_are_taken_as_fit(yard: Yard) -> None:

@@ -30,10 +30,10 @@ SEAL = Seal(b"a key for these tests, long enough")
 class Yard:
     """Everything one process needs. Two of them on one ``root`` and ``url`` are two processes."""
 
-    def __init__(self, root: Path, url: str, *, create: bool = False) -> None:
+    def __init__(self, root: Path, url: str, *, create: bool = False, shared: frozenset[str] = frozenset()) -> None:
         self.metadata = open_index(url)
         self.outbox = Outbox(self.metadata, listening=True)
-        settings = Settings(password="Secret-word-1", create_on_push=create)
+        settings = Settings(password="Secret-word-1", create_on_push=create, shared=shared)
         self.settings = settings
         self.accounts = Accounts(self.metadata, self.outbox, SEAL, settings)
         self.accounts.quotas.loop = asyncio.get_running_loop()
