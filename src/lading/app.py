@@ -211,10 +211,12 @@ class Registry:
         )
 
     def _replication(self) -> tuple[Replicate, Triggers]:
+        from lading.control.replication.here import Own
         from lading.control.replication.run import Replicate
         from lading.control.replication.triggers import Triggers
 
-        replicate = Replicate(self.metadata, self.queue, self.configuration.replication.networks)
+        own = Own(tuple(settings.upstreams(self.configuration)))
+        replicate = Replicate(self.metadata, self.queue, self.configuration.replication.networks, own)
         return replicate, Triggers(self.metadata, self.queue, replicate, **self.remembered)
 
     def _accounts_face(self, services: Services, accounts: Accounts) -> AccountsFace:
@@ -222,7 +224,9 @@ class Registry:
         from lading.registry.local import Local
 
         assert self.replicate is not None
-        verbs = services.pull, services.push, services.uploads, services.delete
+        # what is replicated is what is here: that a policy takes many images must not use up an upstream's limit
+        pull = self.mirrors.here() if self.mirrors is not None else services.pull
+        verbs = pull, services.push, services.uploads, services.delete
         self.replicate.open(partial(Local, *verbs), accounts.seal)
         return AccountsFace(services, accounts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -18,7 +19,7 @@ from tests.support.http import Client
 from tests.support.patience import eventually
 from tests.support.peer import Peer
 from tests.support.replication import Replicating, made
-from tests.support.scripted import Answer, Scripted
+from tests.support.scripted import Answer, Asked, Scripted
 
 LOGIN = {"username": "alice", "password": "wonder land?"}
 _LONG_AGO = Statement(text("UPDATE mirrored SET used_at = 0"))
@@ -173,6 +174,51 @@ def test_a_full_quota_makes_room_and_refuses_nothing(near: Replicating) -> None:
         near.work(age)
         eventually(lambda: used() <= 1_000_000, "there is room again")
         pull(client, "full/a", BIG, "big")
+
+
+def test_what_is_kept_is_replicated_by_no_policy_and_nothing_is_fetched_for_one(near: Replicating) -> None:
+    many = images.index("kept", layers=(5000, 20_000))
+    first = many.images[0]
+
+    def upstream(asked: Asked) -> Answer | None:
+        """An index, and whatever is asked for of its images."""
+        contents = {many.digest: many.manifest} | {
+            blob.digest: blob for one in many.images for blob in (*one.blobs, one.manifest)
+        }
+        wanted = asked.path.rpartition("/")[2]
+        if asked.path == "/v2/":
+            return None
+        found = contents.get(many.digest if wanted == "one" else wanted)
+        if found is None:
+            return Answer(404)
+        kind = found.media_type if "/manifests/" in asked.path else "application/octet-stream"
+        return Answer(200, found.data, {"content-type": kind, "docker-content-digest": found.digest})
+
+    answer = Far()
+    answer.fail = upstream
+    with Scripted(answer) as far, Client(near) as client:
+        proxy(near, "cached", far.url, metadata={"public": "true"})
+        back = near.endpoint("back", near.url)
+        filters = [{"type": "name", "value": "{cached,mine}/**"}]
+        common: dict[str, Any] = {
+            "to": back,
+            "dest_namespace": "copies",
+            "dest_namespace_replace_count": 0,
+            "filters": filters,
+        }
+        eager = near.policy("eager", **common, trigger={"type": "event_based"})
+        near.push("mine/app", OTHER, "1")
+        eventually(lambda: near.digest("copies/mine/app", "1"), "a push is replicated")
+        assert client.manifest("cached/app", "one").status_code == 200
+        pull(client, "cached/app", first, first.digest)
+        before = len(far.asked)
+        done = near.replicate(near.policy("all of it", **common))
+        assert (done["status"], [one["src_resource"] for one in near.tasks(done["id"])]) == ("Succeed", ["mine/app"])
+        assert "1 repositories were left out" in done["status_text"]
+        begun = near.operator.get("/replication/executions", params={"policy_id": eager}).json()
+        assert len(begun) == 1, "what comes by a mirror begins nothing"
+        assert near.digest("copies/cached/app", "one") == ""
+        assert len(far.asked) == before
 
 
 def test_it_is_fetched_no_faster_than_may_be(near: Replicating) -> None:

@@ -64,6 +64,12 @@ class Mirrors(Pull):
         self._branches: tuple[Branch, ...] = ()
         self._uses = Uses(metadata)
 
+    def here(self) -> Pull:
+        """What is here and nothing else, for what must ask no upstream."""
+        made = Pull(self._metadata, self._store, self._outbox)
+        made._contents = self._contents
+        return made
+
     def add(self, branch: Branch) -> None:
         """From now on everything below its prefix is this mirror's."""
         self._branches = (*self._branches, branch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
@@ -60,24 +61,51 @@ _HOLDERS = Statement(
 )
 
 
+@dataclass(frozen=True)
+class Own:
+    """Which repositories are this registry's own: not below ``prefixes`` of mirrors, nor in a proxy project.
+
+    What mirrors keep is some of another registry's images, and of those some layers. It is replicated from here by no
+    policy: what is missing would have to be fetched, and whoever wants it there mirrors that registry there.
+    """
+
+    prefixes: tuple[str, ...] = ()
+
+    async def has(self, tx: Transaction, name: str) -> bool:
+        """Whether the repository stored as ``name`` is."""
+        if name.startswith(self.prefixes):
+            return False
+        project = await Projects(tx).named(namespace(name))
+        return project is None or project.registry is None
+
+
 class Here:
-    """See the module."""
+    """See the module. ``left`` counts repositories that were meant and are not this registry's own."""
 
     host = "this registry"
 
-    def __init__(self, metadata: Metadata, client: Local) -> None:
+    def __init__(self, metadata: Metadata, client: Local, own: Own) -> None:
         self._metadata = metadata
+        self._own = own
         self.client = client
+        self.left = 0
 
     async def repositories(self, filters: Sequence[Filter]) -> AsyncGenerator[str]:
         """The repositories that are meant."""
-        after, found = "", [""]
-        while found:
+        after = ""
+        while True:
             found = await self._metadata.read(lambda tx, after=after: Repositories(tx).page(after, _PAGE))  # type: ignore[misc]
-            for name in found:
-                if takes_repository(filters, shown_name(name)):
-                    yield shown_name(name)
-            after = found[-1] if found else after
+            if not found:
+                return
+            meant = [name for name in found if takes_repository(filters, shown_name(name))]
+            mine = await self._metadata.read(lambda tx, meant=meant: self._mine(tx, meant))  # type: ignore[misc]
+            self.left += len(meant) - len(mine)
+            for name in mine:
+                yield shown_name(name)
+            after = found[-1]
+
+    async def _mine(self, tx: Transaction, names: Sequence[str]) -> list[str]:
+        return [name for name in names if await self._own.has(tx, name)]
 
     async def survey(self, repositories: Sequence[str]) -> None:
         """Nothing is saved by asking for many at once."""
@@ -87,6 +115,8 @@ class Here:
 
         async def read(tx: Transaction) -> list[Held]:
             name = await stored(tx, repository)
+            if not await self._own.has(tx, name):
+                return []  # it was when the run was planned
             on: dict[str, set[str]] = {}
             for digest, label in await tx.rows(_LABELS, name=name):
                 on.setdefault(digest, set()).add(label)

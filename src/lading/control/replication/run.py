@@ -18,7 +18,7 @@ from lading.control.replication.bring import LATER, Bring, Place
 from lading.control.replication.endpoints import Endpoint, Endpoints
 from lading.control.replication.far import Far
 from lading.control.replication.filters import IMAGE, renamed
-from lading.control.replication.here import Here
+from lading.control.replication.here import Here, Own
 from lading.control.replication.policies import EVENT, Policies, Policy
 from lading.control.replication.runs import COPY, DONE, FAILED, PENDING, Planned, Run, Runs
 from lading.control.replication.runs import Task as Piece
@@ -48,7 +48,8 @@ _BATCH = 500
 class Replicate:
     """See the module. ``networks`` are those that may be reached besides public addresses."""
 
-    def __init__(self, metadata: Metadata, queue: JobQueue, networks: Sequence[str]) -> None:
+    def __init__(self, metadata: Metadata, queue: JobQueue, networks: Sequence[str], own: Own) -> None:
+        self.own = own
         self._metadata = metadata
         self._queue = queue
         self._networks = tuple(networks)
@@ -97,7 +98,8 @@ class Replicate:
             return None
         async with far:
             assert self._local is not None, "it is given together with the seal"
-            here = Here(self._metadata, self._local(By(actor=f"replication {policy.name}", user_agent="replication")))
+            by = By(actor=f"replication {policy.name}", user_agent="replication")
+            here = Here(self._metadata, self._local(by), self.own)
             source, target = (here, far) if policy.source is None else (far, here)
             try:
                 await self._plan(run, policy, source)
@@ -106,7 +108,7 @@ class Replicate:
             except errors.LadingError as error:
                 await self._failed(task, run, error)
                 return None
-            return await self._work(task, run, bring)
+            return await self._work(task, run, bring, _left_out(here.left))
 
     async def _failed(self, task: Task, run: Run, error: errors.LadingError) -> None:
         """Planning did not work: later again, or never."""
@@ -136,7 +138,7 @@ class Replicate:
 
     # ---- the work
 
-    async def _work(self, task: Task, run: Run, bring: Bring) -> dict[str, int] | None:
+    async def _work(self, task: Task, run: Run, bring: Bring, words: str) -> dict[str, int] | None:
         pieces = list(await self._metadata.read(lambda tx: Runs(tx).open_tasks(run.id)))
         counts = await self._metadata.read(lambda tx: Runs(tx).counts(run.id))
         total = sum(counts.values())
@@ -154,16 +156,17 @@ class Replicate:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_TOGETHER, len(pieces))):
                 group.create_task(worker())
-        return await self._end(run)
+        return await self._end(run, words)
 
-    async def _end(self, run: Run) -> dict[str, int] | None:
+    async def _end(self, run: Run, words: str) -> dict[str, int] | None:
         counts = await self._metadata.read(lambda tx: Runs(tx).counts(run.id))
         left, failed = counts.get(PENDING, 0), counts.get(FAILED, 0)
         if left:
             words = f"{left} of {sum(counts.values())} repositories are tried again"
             await self._metadata.write(lambda tx: Runs(tx).tell(run.id, words))
             raise errors.Unavailable(words)
-        words = f"{failed} of {sum(counts.values())} repositories failed; their logs say why" if failed else ""
+        if failed:
+            words = f"{failed} of {sum(counts.values())} repositories failed; their logs say why"
         await self._metadata.write(lambda tx: Runs(tx).end(run, FAILED if failed else DONE, words, self._queue))
         return dict(counts)
 
@@ -222,6 +225,15 @@ class Replicate:
         finally:
             over.set()
             await telling
+
+
+def _left_out(count: int) -> str:
+    """What is said of repositories that were meant and are another registry's."""
+    if not count:
+        return ""
+    return (
+        f"{count} repositories were left out: a mirror keeps them for another registry; let the other side mirror that"
+    )
 
 
 def _tries(run: Run) -> int:

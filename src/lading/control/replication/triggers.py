@@ -50,8 +50,9 @@ class Triggers:
         if not isinstance(event, ManifestPushed | TagDeleted):
             return
         name = shown_name(event.repository)
-        for policy in await Policies(tx).eager():
-            if takes_repository(policy.terms.filters, name):
+        policies = [one for one in await Policies(tx).eager() if takes_repository(one.terms.filters, name)]
+        if policies and await self._replicate.own.has(tx, event.repository):
+            for policy in policies:
                 one = await _planned(tx, policy, event, name)
                 if one is not None:
                     await Runs(tx).happened(policy, one, self._queue)
