@@ -327,6 +327,7 @@ def test_an_execution_is_stopped_and_the_next_one_begins_behind_it(
     second = made(here.operator.post("/replication/executions", json={"policy_id": policy}))
     assert here.operator.delete(f"/replication/policies/{policy}").status_code == 412
     eventually(lambda: "copy slow/app to slow/app" in here.told(first), "what it does, while it does it")
+    eventually(lambda: "bytes moved so far; on their way: " in here.told(first), "how far it is with a large layer")
     assert here.operator.put(f"/replication/executions/{first}").status_code == 200
     eventually(lambda: "broken off" in here.told(first), "how far it came")
     assert (here.execution(first)["status"], here.execution(first)["stopped"]) == ("Stopped", 1)

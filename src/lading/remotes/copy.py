@@ -33,6 +33,10 @@ class Watch(Protocol):
 
     def begin(self, blob: Descriptor) -> None: ...
 
+    def reads(self, blob: Descriptor, start: int) -> None:
+        """It is read from this byte on: at first, and where a transfer broke and goes on, or begins anew."""
+        ...
+
     def moved(self, blob: Descriptor, count: int) -> None: ...
 
     def end(self, blob: Descriptor, how: str) -> None:
@@ -44,6 +48,8 @@ class Silent:
     """Nobody listens."""
 
     def begin(self, blob: Descriptor) -> None: ...
+
+    def reads(self, blob: Descriptor, start: int) -> None: ...
 
     def moved(self, blob: Descriptor, count: int) -> None: ...
 
@@ -246,9 +252,11 @@ class _Watched:
         self._blob = blob
         self._watch = watch
         self._pace = pace
+        self._start = start
 
     async def __aenter__(self) -> Chunks:
         self._chunks = await self._opened.__aenter__()
+        self._watch.reads(self._blob, self._start)
         return self._telling()
 
     async def __aexit__(

@@ -37,6 +37,8 @@ class _Lines:
 
     def begin(self, blob: Descriptor) -> None: ...
 
+    def reads(self, blob: Descriptor, start: int) -> None: ...
+
     def moved(self, blob: Descriptor, count: int) -> None: ...
 
     def end(self, blob: Descriptor, how: str) -> None:
@@ -51,6 +53,9 @@ class _Bars:
 
     def begin(self, blob: Descriptor) -> None:
         self._tasks[blob.digest] = self._bars.add_task(short(blob.digest), total=blob.size, said="")
+
+    def reads(self, blob: Descriptor, start: int) -> None:
+        self._bars.update(self._tasks[blob.digest], completed=start)
 
     def moved(self, blob: Descriptor, count: int) -> None:
         self._bars.advance(self._tasks[blob.digest], count)

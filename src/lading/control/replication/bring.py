@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from lading import errors
@@ -17,6 +18,7 @@ from lading.control.replication.far import Far
 from lading.control.replication.filters import Held, renamed, subject_of, takes, takes_repository
 from lading.control.replication.here import Here
 from lading.control.replication.policies import Terms
+from lading.control.replication.progress import Progress
 from lading.control.replication.runs import Task
 from lading.control.replication.standin import STAND_IN
 from lading.oci.manifest import Descriptor
@@ -57,8 +59,9 @@ class Bring:
         await self._target.prepare(task.target)
         there = {one.tag: one for one in await self._target.held(task.target, [one.tag for one in wanted])}
         same, missing = await self._compared(task, wanted, there, log)
-        moved, refused = await self._move_all(task, missing, log)
-        await self._refer(task, await self._copier(task), [*same, *moved], there, log)
+        progress = Progress(log)
+        moved, refused = await self._move_all(task, missing, log, progress)
+        await self._refer(task, await self._copier(task, progress), [*same, *moved], there, log)
         if same:
             log(f"{len(same)} tags are there already")
         if refused:
@@ -142,14 +145,12 @@ class Bring:
 
     # ---- what is brought
 
-    async def _copier(self, task: Task) -> Copy:
+    async def _copier(self, task: Task, progress: Progress) -> Copy:
         source = Side(self._source.client, await self._source.stored(task.source))
         target = Side(self._target.client, await self._target.stored(task.target))
-        seen = _Seen(self._target, target.repository) if isinstance(self._target, Far) else None
-        made = Copy(source, target, referrers=True, pace=self._pace, mounts=lambda blob: self._origins(task, blob))
-        if seen is not None:
-            made.watch = seen
-        return made
+        watch = _Watch(progress, self._target if isinstance(self._target, Far) else None, target.repository)
+        mounts = partial(self._origins, task)
+        return Copy(source, target, referrers=True, pace=self._pace, mounts=mounts, watch=watch)
 
     async def _origins(self, task: Task, blob: Descriptor) -> Sequence[str]:
         if blob.size < _MOUNT_FROM:
@@ -163,11 +164,13 @@ class Bring:
                     found.append(there)
         return found[:_MOST_ORIGINS]
 
-    async def _move_all(self, task: Task, missing: Sequence[Held], log: Log) -> tuple[list[Held], list[str]]:
+    async def _move_all(
+        self, task: Task, missing: Sequence[Held], log: Log, progress: Progress
+    ) -> tuple[list[Held], list[str]]:
         """Bring tags; those that were, and those that were refused, which keep no other from coming."""
         moved: list[Held] = []
         refused: list[str] = []
-        copier = await self._copier(task)
+        copier = await self._copier(task, progress)
         for one in missing:
             try:
                 await self._move(copier, one.tag, log)
@@ -176,8 +179,11 @@ class Bring:
                 raise
             except errors.LadingError as error:
                 refused.append(one.tag)
+                progress.broken()
                 log(f"{one.tag} was not brought: {redacted(error.message)}")
-                copier = await self._copier(task)  # the other one knows of blobs that were broken off with this
+                copier = await self._copier(
+                    task, progress
+                )  # the other one knows of blobs that were broken off with this
                 if len(refused) >= _MOST_REFUSED:
                     raise errors.RemoteError(
                         f"{len(refused)} tags were not brought; the others were not tried"
@@ -214,19 +220,26 @@ class Bring:
                 await referrers.note(target.client, target.repository, digest, found)
 
 
-class _Seen:
-    """Remembers where a registry has which blob, so that it can be mounted into other repositories."""
+class _Watch:
+    """Tells how far a task is, and remembers where a registry has which blob, so that it can be mounted elsewhere there."""
 
-    def __init__(self, far: Far, repository: str) -> None:
+    def __init__(self, progress: Progress, far: Far | None, repository: str) -> None:
+        self._progress = progress
         self._far = far
         self._repository = repository
 
     def begin(self, blob: Descriptor) -> None: ...
 
-    def moved(self, blob: Descriptor, count: int) -> None: ...
+    def reads(self, blob: Descriptor, start: int) -> None:
+        self._progress.reads(blob, start)
+
+    def moved(self, blob: Descriptor, count: int) -> None:
+        self._progress.moved(blob, count)
 
     def end(self, blob: Descriptor, how: str) -> None:  # noqa: ARG002 - as copies tell it
-        self._far.saw(blob, self._repository)
+        self._progress.end(blob)
+        if self._far is not None:
+            self._far.saw(blob, self._repository)
 
 
 async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
