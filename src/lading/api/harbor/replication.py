@@ -175,12 +175,15 @@ async def get_policy(call: Call) -> Response:
 
 
 async def update_policy(call: Call) -> Response:
-    """Set all of a policy."""
+    """Set all of a policy; from where to where only while no execution is under way."""
     given = await call.body(PolicyGiven)
 
     async def change(tx: Transaction) -> None:
         before = await _found(tx, call.number("id"))
         one = await _given(tx, given, before.id)
+        if (one.source, one.target) != (before.source, before.target):
+            # what waits was planned by the names and the direction of before; a deletion may be among it
+            await _ended(call, tx, before)
         await Policies(tx).change(one)
         await schedule(tx, one)
         await call.note(tx, "update", "replication-policy", one.name)
@@ -194,10 +197,7 @@ async def delete_policy(call: Call) -> Response:
 
     async def remove(tx: Transaction) -> None:
         one = await _found(tx, call.number("id"))
-        await Policies(tx).hold(one.id)
-        await Runs(tx).settle(one.id, call.services.queue)
-        if await Runs(tx).under_way(one.id):
-            raise Precondition(f"an execution of {one.name} has not ended; stop it first")
+        await _ended(call, tx, one)
         await Schedules(tx).remove(one.schedule)
         await Policies(tx).delete(one.id)
         await call.note(tx, "delete", "replication-policy", one.name)
@@ -297,6 +297,14 @@ async def log(call: Call) -> Response:
 
 
 # ---- from and to what the API shows
+
+
+async def _ended(call: Call, tx: Transaction, policy: Policy) -> None:
+    """Have a policy alone, and raise ``Precondition`` where an execution of it is under way."""
+    await Policies(tx).hold(policy.id)
+    await Runs(tx).settle(policy.id, call.services.queue)
+    if await Runs(tx).under_way(policy.id):
+        raise Precondition(f"an execution of {policy.name} has not ended; stop it first")
 
 
 async def _given(tx: Transaction, given: PolicyGiven, number: int) -> Policy:
