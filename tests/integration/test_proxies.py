@@ -218,6 +218,10 @@ def test_what_is_kept_is_replicated_by_no_policy_and_nothing_is_fetched_for_one(
         begun = near.operator.get("/replication/executions", params={"policy_id": eager}).json()
         assert len(begun) == 1, "what comes by a mirror begins nothing"
         assert near.digest("copies/cached/app", "one") == ""
+        # nor does whoever brings all that a Harbor has
+        brings = {**common, "to": 0, "origin": back, "dest_namespace": "brought"}
+        done = near.replicate(near.policy("all from there", **brings))
+        assert (done["status"], [one["src_resource"] for one in near.tasks(done["id"])]) == ("Succeed", ["mine/app"])
         assert len(far.asked) == before
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -124,8 +124,10 @@ class Far:
         project, slash, rest = beginning.partition("/")
         path = f"/projects/{quote(project)}/repositories" if slash else "/repositories"
         query = {"q": f"name=~{rest}"} if slash and rest else {}
+        # what is cached there is another registry's, which it would ask for the rest; who names the project means it
+        proxies = set() if slash else {one.get("name") async for one in self._harbor.all("/projects") if _is_proxy(one)}
         async for entry in self._harbor.all(path, sort="name", **query):
-            if isinstance(found := entry.get("name"), str):
+            if isinstance(found := entry.get("name"), str) and found.partition("/")[0] not in proxies:
                 yield found
 
     async def survey(self, repositories: Sequence[str]) -> None:
@@ -295,3 +297,8 @@ def _texts(listed: Any, field: str = "name") -> list[str]:
     """The names in a list of Harbor's, or another field."""
     found = [one.get(field) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     return [name for name in found if isinstance(name, str)]
+
+
+def _is_proxy(project: Mapping[str, Any]) -> bool:
+    """Whether a project, as Harbor's API tells it, caches another registry."""
+    return bool(project.get("registry_id"))
