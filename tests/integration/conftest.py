@@ -1,12 +1,15 @@
-"""What the integration tests share: a server of one worker and one of two, each holding content that must not be harmed."""
+"""What the integration tests share: servers that hold content which must not be harmed, and a user of the client."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.kept import Kept, keep
+from tests.support.client import User
 from tests.support.http import Client
 from tests.support.lading import Lading
 
@@ -37,3 +40,15 @@ def server(kept: Kept) -> Lading:
 def client(server: Lading) -> Iterator[Client]:
     with Client(server) as one:
         yield one
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    """Somebody at a machine of their own, with nothing on it."""
+    return User(tmp_path / "home")
+
+
+@pytest.fixture
+def name(registry: Lading, request: pytest.FixtureRequest) -> str:
+    """A repository of the test's own in the module's registry."""
+    return f"{registry.host}/{re.sub('[^a-z0-9]+', '-', request.node.name).strip('-')}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import shutil
 import stat
 import tarfile
@@ -47,16 +46,6 @@ def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     kind = Lading if request.param == "lading" else Peer
     with kind(folder / "server", settings, ca=made.ca) as server:
         yield server
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> User:
-    return User(tmp_path / "home")
-
-
-@pytest.fixture
-def name(registry: Lading, request: pytest.FixtureRequest) -> str:
-    return f"{registry.host}/{re.sub('[^a-z0-9]+', '-', request.node.name).strip('-')}"
 
 
 def trust(user: User, server: RegistryServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,16 +25,6 @@ WHOLE_NAME = "io.containerd.image.name"
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
     with Lading(tmp_path_factory.mktemp("registry")) as server:
         yield server
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> User:
-    return User(tmp_path / "home")
-
-
-@pytest.fixture
-def name(registry: Lading, request: pytest.FixtureRequest) -> str:
-    return f"{registry.host}/{re.sub('[^a-z0-9]+', '-', request.node.name).strip('-')}"
 
 
 def digest(user: User, place: str) -> str:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support import images
 from tests.support.client import User
 from tests.support.process import run
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> User:
-    return User(tmp_path / "home")
 
 
 def test_completion(user: User) -> None:

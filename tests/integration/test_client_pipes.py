@@ -25,11 +25,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lading]:
         yield server
 
 
-@pytest.fixture
-def user(tmp_path: Path) -> User:
-    return User(tmp_path / "home")
-
-
 def environment(user: User) -> dict[str, str]:
     return {**os.environ, **user.environment}
 

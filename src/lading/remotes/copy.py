@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lading import errors
 from lading.oci import mediatypes
@@ -21,6 +21,8 @@ from lading.oci.manifest import Descriptor, Manifest, Platform
 from lading.oci.reference import is_tag
 from lading.remotes import choice, referrers
 from lading.remotes.base import Chunks, RegistryClient, Source
+
+T = TypeVar("T")
 
 PARALLEL = 4
 """How many blobs move at the same time."""
@@ -151,9 +153,9 @@ class Copy:
                 await self._tree(below, [child.digest], depth + 1)
         # an index may list blobs among its manifests, as a build cache does
         blobs = (*manifest.blobs(), *(one for one in manifest.children if one.media_type not in mediatypes.MANIFESTS))
-        foreign = [partial(self._foreign, layer) for layer in _once(manifest.foreign() if self.complete else ())]
+        foreign = [self._foreign(layer) for layer in _once(manifest.foreign() if self.complete else ())]
         # first what may not be there: all else would come in vain
-        await self._together([*foreign, *(partial(self._blob, blob) for blob in _once(blobs))])
+        await together([*foreign, *(self._blob(blob) for blob in _once(blobs))])
         for name in names:
             await self.target.client.put_manifest(self.target.repository, name, manifest)
         self.report.manifests += 1
@@ -232,16 +234,16 @@ class Copy:
     def _watched(self, blob: Descriptor) -> Source:
         return partial(_Watched, self.source, blob, self.watch, self.pace)
 
-    @staticmethod
-    async def _together(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        """Run them all; the first that fails stops the others and is raised."""
-        tasks = [asyncio.ensure_future(job()) for job in jobs]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+async def together(work: Sequence[Awaitable[T]]) -> list[T]:
+    """What all of it comes to, in its order; the first that fails stops the others, is waited for with them, and raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Watched:

@@ -100,7 +100,7 @@ def here(work: Coroutine[Any, Any, Result]) -> Result:
 
 async def each(call: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
     """What ``call`` answers for each, in their order; a few are asked at a time, and the first that fails ends it."""
-    import asyncio
+    from lading.remotes.copy import together
 
     found: dict[int, Result] = {}
     waiting = iter(enumerate(items))
@@ -109,13 +109,7 @@ async def each(call: Callable[[Item], Awaitable[Result]], items: Sequence[Item])
         for place, item in waiting:
             found[place] = await call(item)
 
-    tasks = [asyncio.ensure_future(work()) for _ in range(_AT_ONCE)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await together([work() for _ in range(_AT_ONCE)])
     return [found[place] for place in range(len(items))]
 
 

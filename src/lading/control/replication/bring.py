@@ -6,11 +6,9 @@ speak of, also when they came later, by the referrers API or by the tag that sta
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from lading import errors
 from lading.control.replication import filters
@@ -24,10 +22,9 @@ from lading.control.replication.standin import STAND_IN
 from lading.oci.manifest import Descriptor
 from lading.oci.reference import is_name
 from lading.remotes import referrers
-from lading.remotes.copy import Copy, Pace, Side
+from lading.remotes.copy import Copy, Pace, Side, together
 from lading.telemetry.secrets import redacted
 
-T = TypeVar("T")
 Place = Here | Far
 Log = Callable[[str], None]
 
@@ -122,7 +119,7 @@ class Bring:
             kind = one.kind or (await self._source.kind(task.source, digest) if judged and digest else "")
             return replace(one, digest=digest, kind=kind)
 
-        return [one for one in await _all([look(one) for one in held]) if one.digest]
+        return [one for one in await together([look(one) for one in held]) if one.digest]
 
     async def _compared(
         self, task: Task, wanted: Sequence[Held], there: Mapping[str, Held], log: Log
@@ -134,7 +131,7 @@ class Bring:
             return (there[tag].digest if tag in there else "") or await self._target.digest(task.target, tag)
 
         same, missing = [], []
-        for one, found in zip(wanted, await _all([look(one.tag) for one in wanted]), strict=True):
+        for one, found in zip(wanted, await together([look(one.tag) for one in wanted]), strict=True):
             if found == one.digest:
                 same.append(one)
             elif found and not self._terms.override:
@@ -210,7 +207,7 @@ class Bring:
         async def listed(digest: str) -> list[Descriptor]:
             return [one async for one in source.client.referrers(source.repository, digest)]
 
-        for digest, found in zip(digests, await _all([listed(digest) for digest in digests]), strict=True):
+        for digest, found in zip(digests, await together([listed(digest) for digest in digests]), strict=True):
             for one in found:
                 if one.digest in known:
                     continue
@@ -240,13 +237,3 @@ class _Watch:
         self._progress.end(blob)
         if self._far is not None:
             self._far.saw(blob, self._repository)
-
-
-async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Await them all together; the first that fails stops the others."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
